@@ -1,0 +1,156 @@
+"""What daemon and trainer say to each other: JSON lines over a socket pair.
+
+Lines carry numbers and names only; tensors cross in the shared memory of `memory.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+MAX_LINE_BYTES = 64 * 1024
+
+# ---- daemon to trainer -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Load:
+    """Take the shared inbox as parameters, forget the inner optimizer's state, answer `Loaded`."""
+
+    KIND: ClassVar[str] = "load"
+    run_tokens: int
+
+
+@dataclass(frozen=True)
+class Train:
+    """Do inner steps from now on (True), or hold still (False)."""
+
+    KIND: ClassVar[str] = "train"
+    on: bool
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Copy the parameters to the shared outbox between two inner steps, answer `CutDone`."""
+
+    KIND: ClassVar[str] = "cut"
+    cut_id: int
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Add the shared inbox to the parameters between two inner steps, answer `Shifted`."""
+
+    KIND: ClassVar[str] = "shift"
+    run_tokens: int
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Mean loss on held-out text with the shared inbox as parameters, answer `Evaluated`."""
+
+    KIND: ClassVar[str] = "evaluate"
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the shared inbox as a model for `from_pretrained` to a folder, answer `Exported`."""
+
+    KIND: ClassVar[str] = "export"
+    folder: str
+
+
+# ---- trainer to daemon -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model stands, its first parameters (from the spec's seed) lie in the shared outbox."""
+
+    KIND: ClassVar[str] = "ready"
+    parameters: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    KIND: ClassVar[str] = "loaded"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Totals since the trainer started, after every inner step."""
+
+    KIND: ClassVar[str] = "progress"
+    inner_steps: int
+    tokens: int
+    loss_sum: float
+    """Sum over inner steps of the step's mean loss, nats per token."""
+
+
+@dataclass(frozen=True)
+class CutDone:
+    """The totals belong exactly to the parameters in the outbox."""
+
+    KIND: ClassVar[str] = "cut_done"
+    cut_id: int
+    inner_steps: int
+    tokens: int
+    loss_sum: float
+
+
+@dataclass(frozen=True)
+class Shifted:
+    KIND: ClassVar[str] = "shifted"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    KIND: ClassVar[str] = "evaluated"
+    loss: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    KIND: ClassVar[str] = "exported"
+    error: str
+    """Empty: the model was written."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The trainer cannot go on and exits. `cause`: memory, too_large, spec, data or bug."""
+
+    KIND: ClassVar[str] = "failed"
+    cause: str
+    reason: str
+
+
+Message = (
+    Load | Train | Cut | Shift | Evaluate | Export
+    | Ready | Loaded | Progress | CutDone | Shifted | Evaluated | Exported | Failed
+)  # fmt: skip
+
+_KINDS: dict[str, type[Any]] = {
+    kind.KIND: kind
+    for kind in (
+        Load, Train, Cut, Shift, Evaluate, Export,
+        Ready, Loaded, Progress, CutDone, Shifted, Evaluated, Exported, Failed,
+    )
+}  # fmt: skip
+
+
+def encode(message: Message) -> bytes:
+    """One line, with its newline. NaN and infinities travel as JSON extensions."""
+    return json.dumps({"kind": message.KIND, **asdict(message)}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message of a line; `ValueError` if it is none."""
+    fields = json.loads(line)
+    try:
+        message: Message = _KINDS[fields.pop("kind")](**fields)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a trainer message: {line[:200]!r}") from error
+    return message

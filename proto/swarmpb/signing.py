@@ -1,0 +1,167 @@
+"""Signatures: a peer's libp2p identity signs envelopes, a run owner's key signs the spec.
+
+A libp2p peer id is the hash of the identity's public key (libp2p specification, "Peer Ids and
+Keys"), so an envelope proves by itself which peer wrote it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import base58
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from swarmpb.v1 import swarm_pb2
+
+_PADDING = padding.PKCS1v15()
+_KEY_BITS = (2048, 4096)
+
+
+class BadSignature(ValueError):
+    """A signature does not hold, or belongs to somebody else. Says which."""
+
+
+def peer_id_of(public_key: bytes) -> str:
+    """The base58 libp2p peer id of an RSA public key in DER SubjectPublicKeyInfo form."""
+    length = len(public_key)
+    varint = bytearray()
+    while length > 0x7F:
+        varint.append(length & 0x7F | 0x80)
+        length >>= 7
+    varint.append(length)
+    message = b"\x08\x00\x12" + bytes(varint) + public_key
+    return str(base58.b58encode(b"\x12\x20" + hashlib.sha256(message).digest()).decode())
+
+
+class PeerIdentity:
+    """A peer's RSA key in libp2p's own file format, kept at mode 0600."""
+
+    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+        self._key = key
+        self.public_key = key.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        self.peer_id = peer_id_of(self.public_key)
+
+    @classmethod
+    def generate(cls) -> PeerIdentity:
+        return cls(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+
+    @classmethod
+    def load(cls, path: Path) -> PeerIdentity:
+        """Read an identity file; `ValueError` if it is not one."""
+        data = path.read_bytes()
+        # libp2p crypto.PrivateKey {Type = 1 (RSA = 0), Data = 2}: 08 00 12 <varint> <DER>
+        if data[:3] != b"\x08\x00\x12" or len(data) < 16:
+            raise ValueError(f"{path} is not a libp2p identity")
+        start = 3
+        while data[start] & 0x80:
+            start += 1
+        key = serialization.load_der_private_key(data[start + 1 :], password=None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise ValueError(f"{path} is not an RSA identity")
+        return cls(key)
+
+    def to_bytes(self) -> bytes:
+        """The content of an identity file."""
+        der = self._key.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+        length, varint = len(der), bytearray()
+        while length > 0x7F:
+            varint.append(length & 0x7F | 0x80)
+            length >>= 7
+        varint.append(length)
+        return b"\x08\x00\x12" + bytes(varint) + der
+
+    def seal(self, kind: str, payload: bytes) -> swarm_pb2.Envelope:
+        """Sign `payload` as a message of sort `kind`."""
+        signature = self._key.sign(_signed_bytes(kind, payload), _PADDING, hashes.SHA256())
+        return swarm_pb2.Envelope(
+            kind=kind, payload=payload, public_key=self.public_key, signature=signature
+        )
+
+
+def open_envelope(envelope: swarm_pb2.Envelope, kind: str) -> tuple[str, bytes]:
+    """The (peer id, payload) of an envelope whose signature holds; else `BadSignature`."""
+    if envelope.kind != kind:
+        raise BadSignature(f"expected a signed {kind}, got a signed {envelope.kind[:32]!r}")
+    try:
+        key = serialization.load_der_public_key(envelope.public_key)
+    except ValueError as error:
+        raise BadSignature("the public key cannot be read") from error
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in _KEY_BITS:
+        raise BadSignature("the public key is not RSA with 2048 or 4096 bits")
+    try:
+        key.verify(
+            envelope.signature, _signed_bytes(kind, envelope.payload), _PADDING, hashes.SHA256()
+        )
+    except InvalidSignature as error:
+        raise BadSignature("the signature does not match the message") from error
+    return peer_id_of(envelope.public_key), envelope.payload
+
+
+def _signed_bytes(kind: str, payload: bytes) -> bytes:
+    return b"murmuration:" + kind.encode() + b":" + payload
+
+
+class OwnerKey:
+    """The run owner's Ed25519 key, kept at mode 0600."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.public_key = key.public_key().public_bytes(
+            serialization.Encoding.Raw, serialization.PublicFormat.Raw
+        )
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> OwnerKey:
+        """Read the key at `path`, or make one there. `ValueError` if the file is no key."""
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            key = Ed25519PrivateKey.generate()
+            data = key.private_bytes(
+                serialization.Encoding.Raw,
+                serialization.PrivateFormat.Raw,
+                serialization.NoEncryption(),
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(path, data)
+        if len(data) != 32:
+            raise ValueError(f"{path} is not an owner key (32 bytes expected)")
+        return cls(Ed25519PrivateKey.from_private_bytes(data))
+
+    def sign_spec(self, spec_hash: bytes) -> bytes:
+        return self._key.sign(owner_message(spec_hash))
+
+
+def owner_message(spec_hash: bytes) -> bytes:
+    """What an owner signs: the hash of a spec, marked as such."""
+    return b"murmuration:spec:" + spec_hash
+
+
+def verify_owner(owner_key: bytes, spec_hash: bytes, signature: bytes) -> None:
+    """Check the owner's signature under a spec's hash; `BadSignature` if it does not hold."""
+    try:
+        Ed25519PublicKey.from_public_bytes(owner_key).verify(signature, owner_message(spec_hash))
+    except (InvalidSignature, ValueError) as error:
+        raise BadSignature("the owner's signature does not match the spec") from error
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a secret atomically, readable by its owner only."""
+    temporary = path.with_name(path.name + ".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,295 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Envelope(_message.Message):
+    __slots__ = ("kind", "payload", "public_key", "signature")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    payload: bytes
+    public_key: bytes
+    signature: bytes
+    def __init__(self, kind: _Optional[str] = ..., payload: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class PeerRecord(_message.Message):
+    __slots__ = ("peer_id", "round", "digest", "phase", "reason", "tokens", "pending_tokens", "tokens_per_second", "inner_steps", "train_loss", "written_at", "sequence", "addresses", "version", "name")
+    PEER_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PENDING_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    INNER_STEPS_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_LOSS_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_AT_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    peer_id: str
+    round: int
+    digest: bytes
+    phase: str
+    reason: str
+    tokens: int
+    pending_tokens: int
+    tokens_per_second: float
+    inner_steps: int
+    train_loss: float
+    written_at: float
+    sequence: int
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    version: str
+    name: str
+    def __init__(self, peer_id: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., inner_steps: _Optional[int] = ..., train_loss: _Optional[float] = ..., written_at: _Optional[float] = ..., sequence: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class CutRequest(_message.Message):
+    __slots__ = ("attempt", "round", "digest", "spec_hash")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SPEC_HASH_FIELD_NUMBER: _ClassVar[int]
+    attempt: bytes
+    round: int
+    digest: bytes
+    spec_hash: bytes
+    def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., spec_hash: _Optional[bytes] = ...) -> None: ...
+
+class CutReply(_message.Message):
+    __slots__ = ("refusal", "tokens")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    refusal: str
+    tokens: int
+    def __init__(self, refusal: _Optional[str] = ..., tokens: _Optional[int] = ...) -> None: ...
+
+class RosterMember(_message.Message):
+    __slots__ = ("peer_id", "tokens", "weight")
+    PEER_ID_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    peer_id: str
+    tokens: int
+    weight: float
+    def __init__(self, peer_id: _Optional[str] = ..., tokens: _Optional[int] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class Roster(_message.Message):
+    __slots__ = ("attempt", "round", "digest", "codec", "parameters", "members", "leader", "exchange_seconds")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    attempt: bytes
+    round: int
+    digest: bytes
+    codec: str
+    parameters: int
+    members: _containers.RepeatedCompositeFieldContainer[RosterMember]
+    leader: str
+    exchange_seconds: float
+    def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., parameters: _Optional[int] = ..., members: _Optional[_Iterable[_Union[RosterMember, _Mapping]]] = ..., leader: _Optional[str] = ..., exchange_seconds: _Optional[float] = ...) -> None: ...
+
+class PartChunk(_message.Message):
+    __slots__ = ("attempt", "part", "data", "answer")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    attempt: bytes
+    part: int
+    data: bytes
+    answer: PartAnswer
+    def __init__(self, attempt: _Optional[bytes] = ..., part: _Optional[int] = ..., data: _Optional[bytes] = ..., answer: _Optional[_Union[PartAnswer, _Mapping]] = ...) -> None: ...
+
+class PartAnswer(_message.Message):
+    __slots__ = ("included", "left_out", "encoded_bytes", "missing")
+    INCLUDED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    ENCODED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    included: _containers.RepeatedScalarFieldContainer[int]
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    encoded_bytes: int
+    missing: str
+    def __init__(self, included: _Optional[_Iterable[int]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., encoded_bytes: _Optional[int] = ..., missing: _Optional[str] = ...) -> None: ...
+
+class LeftOut(_message.Message):
+    __slots__ = ("member", "reason")
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    member: int
+    reason: str
+    def __init__(self, member: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ExchangeReport(_message.Message):
+    __slots__ = ("refusal", "parts")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    refusal: str
+    parts: _containers.RepeatedCompositeFieldContainer[PartHeld]
+    def __init__(self, refusal: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[PartHeld, _Mapping]]] = ...) -> None: ...
+
+class PartHeld(_message.Message):
+    __slots__ = ("part", "digest", "included", "left_out")
+    PART_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    INCLUDED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    part: int
+    digest: bytes
+    included: _containers.RepeatedScalarFieldContainer[int]
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    def __init__(self, part: _Optional[int] = ..., digest: _Optional[bytes] = ..., included: _Optional[_Iterable[int]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+
+class Manifest(_message.Message):
+    __slots__ = ("roster", "parts", "tokens", "state_digest")
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    STATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    roster: Roster
+    parts: _containers.RepeatedCompositeFieldContainer[ManifestPart]
+    tokens: int
+    state_digest: bytes
+    def __init__(self, roster: _Optional[_Union[Roster, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[ManifestPart, _Mapping]]] = ..., tokens: _Optional[int] = ..., state_digest: _Optional[bytes] = ...) -> None: ...
+
+class ManifestPart(_message.Message):
+    __slots__ = ("void", "digest", "included", "left_out", "holders")
+    VOID_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    INCLUDED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    HOLDERS_FIELD_NUMBER: _ClassVar[int]
+    void: bool
+    digest: bytes
+    included: _containers.RepeatedScalarFieldContainer[int]
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    holders: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, void: _Optional[bool] = ..., digest: _Optional[bytes] = ..., included: _Optional[_Iterable[int]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., holders: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Ballot(_message.Message):
+    __slots__ = ("number", "proposer")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    PROPOSER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    proposer: str
+    def __init__(self, number: _Optional[int] = ..., proposer: _Optional[str] = ...) -> None: ...
+
+class Decision(_message.Message):
+    __slots__ = ("manifest", "reason")
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    manifest: Manifest
+    reason: str
+    def __init__(self, manifest: _Optional[_Union[Manifest, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class AgreementRequest(_message.Message):
+    __slots__ = ("attempt", "round", "ballot", "prepare", "accept", "learn")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    BALLOT_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_FIELD_NUMBER: _ClassVar[int]
+    LEARN_FIELD_NUMBER: _ClassVar[int]
+    attempt: bytes
+    round: int
+    ballot: Ballot
+    prepare: bool
+    accept: Decision
+    learn: Decision
+    def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., ballot: _Optional[_Union[Ballot, _Mapping]] = ..., prepare: _Optional[bool] = ..., accept: _Optional[_Union[Decision, _Mapping]] = ..., learn: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
+
+class AgreementReply(_message.Message):
+    __slots__ = ("granted", "promised", "accepted_ballot", "accepted", "decided")
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    PROMISED_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_BALLOT_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_FIELD_NUMBER: _ClassVar[int]
+    granted: bool
+    promised: Ballot
+    accepted_ballot: Ballot
+    accepted: Decision
+    decided: Decision
+    def __init__(self, granted: _Optional[bool] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., accepted_ballot: _Optional[_Union[Ballot, _Mapping]] = ..., accepted: _Optional[_Union[Decision, _Mapping]] = ..., decided: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
+
+class PartRequest(_message.Message):
+    __slots__ = ("attempt", "part")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
+    attempt: bytes
+    part: int
+    def __init__(self, attempt: _Optional[bytes] = ..., part: _Optional[int] = ...) -> None: ...
+
+class ManifestRequest(_message.Message):
+    __slots__ = ("round",)
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    def __init__(self, round: _Optional[int] = ...) -> None: ...
+
+class ManifestReply(_message.Message):
+    __slots__ = ("manifest",)
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    manifest: Manifest
+    def __init__(self, manifest: _Optional[_Union[Manifest, _Mapping]] = ...) -> None: ...
+
+class StateRequest(_message.Message):
+    __slots__ = ("round", "digest")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    digest: bytes
+    def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+
+class StateDescription(_message.Message):
+    __slots__ = ("refusal", "round", "digest", "tokens", "parameters", "block_bytes", "block_digests", "manifest")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    refusal: str
+    round: int
+    digest: bytes
+    tokens: int
+    parameters: int
+    block_bytes: int
+    block_digests: _containers.RepeatedScalarFieldContainer[bytes]
+    manifest: Manifest
+    def __init__(self, refusal: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., tokens: _Optional[int] = ..., parameters: _Optional[int] = ..., block_bytes: _Optional[int] = ..., block_digests: _Optional[_Iterable[bytes]] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ...) -> None: ...
+
+class StateBlocksRequest(_message.Message):
+    __slots__ = ("round", "digest", "blocks")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    digest: bytes
+    blocks: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ..., blocks: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class StateBlock(_message.Message):
+    __slots__ = ("index", "data", "refusal")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    data: bytes
+    refusal: str
+    def __init__(self, index: _Optional[int] = ..., data: _Optional[bytes] = ..., refusal: _Optional[str] = ...) -> None: ...
