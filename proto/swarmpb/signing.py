@@ -22,7 +22,7 @@ _PADDING = padding.PKCS1v15()
 _KEY_BITS = (2048, 4096)
 
 
-class BadSignature(ValueError):
+class BadSignatureError(ValueError):
     """A signature does not hold, or belongs to somebody else. Says which."""
 
 
@@ -90,21 +90,21 @@ class PeerIdentity:
 
 
 def open_envelope(envelope: swarm_pb2.Envelope, kind: str) -> tuple[str, bytes]:
-    """The (peer id, payload) of an envelope whose signature holds; else `BadSignature`."""
+    """The (peer id, payload) of an envelope whose signature holds; else `BadSignatureError`."""
     if envelope.kind != kind:
-        raise BadSignature(f"expected a signed {kind}, got a signed {envelope.kind[:32]!r}")
+        raise BadSignatureError(f"expected a signed {kind}, got a signed {envelope.kind[:32]!r}")
     try:
         key = serialization.load_der_public_key(envelope.public_key)
     except ValueError as error:
-        raise BadSignature("the public key cannot be read") from error
+        raise BadSignatureError("the public key cannot be read") from error
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in _KEY_BITS:
-        raise BadSignature("the public key is not RSA with 2048 or 4096 bits")
+        raise BadSignatureError("the public key is not RSA with 2048 or 4096 bits")
     try:
         key.verify(
             envelope.signature, _signed_bytes(kind, envelope.payload), _PADDING, hashes.SHA256()
         )
     except InvalidSignature as error:
-        raise BadSignature("the signature does not match the message") from error
+        raise BadSignatureError("the signature does not match the message") from error
     return peer_id_of(envelope.public_key), envelope.payload
 
 
@@ -149,11 +149,11 @@ def owner_message(spec_hash: bytes) -> bytes:
 
 
 def verify_owner(owner_key: bytes, spec_hash: bytes, signature: bytes) -> None:
-    """Check the owner's signature under a spec's hash; `BadSignature` if it does not hold."""
+    """Check the owner's signature under a spec's hash; `BadSignatureError` if it does not hold."""
     try:
         Ed25519PublicKey.from_public_bytes(owner_key).verify(signature, owner_message(spec_hash))
     except (InvalidSignature, ValueError) as error:
-        raise BadSignature("the owner's signature does not match the spec") from error
+        raise BadSignatureError("the owner's signature does not match the spec") from error
 
 
 def write_private(path: Path, data: bytes) -> None:
