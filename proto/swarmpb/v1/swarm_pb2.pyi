@@ -65,12 +65,10 @@ class CutRequest(_message.Message):
     def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., spec_hash: _Optional[bytes] = ...) -> None: ...
 
 class CutReply(_message.Message):
-    __slots__ = ("refusal", "tokens")
-    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("tokens",)
     TOKENS_FIELD_NUMBER: _ClassVar[int]
-    refusal: str
     tokens: int
-    def __init__(self, refusal: _Optional[str] = ..., tokens: _Optional[int] = ...) -> None: ...
+    def __init__(self, tokens: _Optional[int] = ...) -> None: ...
 
 class RosterMember(_message.Message):
     __slots__ = ("peer_id", "tokens", "weight")
@@ -103,28 +101,24 @@ class Roster(_message.Message):
     def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., parameters: _Optional[int] = ..., members: _Optional[_Iterable[_Union[RosterMember, _Mapping]]] = ..., leader: _Optional[str] = ..., exchange_seconds: _Optional[float] = ...) -> None: ...
 
 class PartChunk(_message.Message):
-    __slots__ = ("attempt", "part", "data", "answer")
-    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
-    PART_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("data", "part", "answer")
     DATA_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
-    attempt: bytes
-    part: int
     data: bytes
+    part: PartRequest
     answer: PartAnswer
-    def __init__(self, attempt: _Optional[bytes] = ..., part: _Optional[int] = ..., data: _Optional[bytes] = ..., answer: _Optional[_Union[PartAnswer, _Mapping]] = ...) -> None: ...
+    def __init__(self, data: _Optional[bytes] = ..., part: _Optional[_Union[PartRequest, _Mapping]] = ..., answer: _Optional[_Union[PartAnswer, _Mapping]] = ...) -> None: ...
 
 class PartAnswer(_message.Message):
-    __slots__ = ("included", "left_out", "encoded_bytes", "missing")
+    __slots__ = ("included", "left_out", "encoded_bytes")
     INCLUDED_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     ENCODED_BYTES_FIELD_NUMBER: _ClassVar[int]
-    MISSING_FIELD_NUMBER: _ClassVar[int]
     included: _containers.RepeatedScalarFieldContainer[int]
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
     encoded_bytes: int
-    missing: str
-    def __init__(self, included: _Optional[_Iterable[int]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., encoded_bytes: _Optional[int] = ..., missing: _Optional[str] = ...) -> None: ...
+    def __init__(self, included: _Optional[_Iterable[int]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., encoded_bytes: _Optional[int] = ...) -> None: ...
 
 class LeftOut(_message.Message):
     __slots__ = ("member", "reason")
@@ -135,12 +129,10 @@ class LeftOut(_message.Message):
     def __init__(self, member: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExchangeReport(_message.Message):
-    __slots__ = ("refusal", "parts")
-    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("parts",)
     PARTS_FIELD_NUMBER: _ClassVar[int]
-    refusal: str
     parts: _containers.RepeatedCompositeFieldContainer[PartHeld]
-    def __init__(self, refusal: _Optional[str] = ..., parts: _Optional[_Iterable[_Union[PartHeld, _Mapping]]] = ...) -> None: ...
+    def __init__(self, parts: _Optional[_Iterable[_Union[PartHeld, _Mapping]]] = ...) -> None: ...
 
 class PartHeld(_message.Message):
     __slots__ = ("part", "digest", "included", "left_out")
@@ -235,16 +227,12 @@ class PartRequest(_message.Message):
     def __init__(self, attempt: _Optional[bytes] = ..., part: _Optional[int] = ...) -> None: ...
 
 class ManifestRequest(_message.Message):
-    __slots__ = ("round",)
+    __slots__ = ("round", "digest")
     ROUND_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     round: int
-    def __init__(self, round: _Optional[int] = ...) -> None: ...
-
-class ManifestReply(_message.Message):
-    __slots__ = ("manifest",)
-    MANIFEST_FIELD_NUMBER: _ClassVar[int]
-    manifest: Manifest
-    def __init__(self, manifest: _Optional[_Union[Manifest, _Mapping]] = ...) -> None: ...
+    digest: bytes
+    def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class StateRequest(_message.Message):
     __slots__ = ("round", "digest")
@@ -255,24 +243,16 @@ class StateRequest(_message.Message):
     def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
 class StateDescription(_message.Message):
-    __slots__ = ("refusal", "round", "digest", "tokens", "parameters", "block_bytes", "block_digests", "manifest")
-    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("round", "tokens", "parameters", "block_digests")
     ROUND_FIELD_NUMBER: _ClassVar[int]
-    DIGEST_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
-    BLOCK_BYTES_FIELD_NUMBER: _ClassVar[int]
     BLOCK_DIGESTS_FIELD_NUMBER: _ClassVar[int]
-    MANIFEST_FIELD_NUMBER: _ClassVar[int]
-    refusal: str
     round: int
-    digest: bytes
     tokens: int
     parameters: int
-    block_bytes: int
     block_digests: _containers.RepeatedScalarFieldContainer[bytes]
-    manifest: Manifest
-    def __init__(self, refusal: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., tokens: _Optional[int] = ..., parameters: _Optional[int] = ..., block_bytes: _Optional[int] = ..., block_digests: _Optional[_Iterable[bytes]] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ...) -> None: ...
+    def __init__(self, round: _Optional[int] = ..., tokens: _Optional[int] = ..., parameters: _Optional[int] = ..., block_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class StateBlocksRequest(_message.Message):
     __slots__ = ("round", "digest", "blocks")
@@ -285,11 +265,9 @@ class StateBlocksRequest(_message.Message):
     def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ..., blocks: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StateBlock(_message.Message):
-    __slots__ = ("index", "data", "refusal")
+    __slots__ = ("index", "data")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
-    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     index: int
     data: bytes
-    refusal: str
-    def __init__(self, index: _Optional[int] = ..., data: _Optional[bytes] = ..., refusal: _Optional[str] = ...) -> None: ...
+    def __init__(self, index: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...

@@ -1,0 +1,107 @@
+"""The folders of a long-running process: one lock, one short-lived private folder for sockets.
+
+The lock is an flock, so a process killed with SIGKILL leaves no lock behind; what it leaves in
+its private folder is removed by the next one that claims the same state folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from swarmpb.exits import Exit, UserError
+
+_PREFIX = "murmuration-"  # short: a socket's path has at most 107 bytes
+
+
+class RuntimeFolder:
+    """An exclusive claim on a state folder, with a private folder for sockets (mode 0700)."""
+
+    def __init__(self, lock: int, path: Path) -> None:
+        self._lock = lock
+        self.path = path
+
+    @classmethod
+    def claim(cls, state_dir: Path, what: str) -> RuntimeFolder:
+        """Lock `state_dir` for this process; `what` names the process in error messages.
+
+        Raises `UserError` ALREADY_RUNNING if another process holds the lock, and STATE_FOLDER
+        if the folder cannot be written.
+        """
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise state_folder_error(state_dir, error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            holder = running(state_dir)
+            pid = f" (process {holder[0]})" if holder else ""
+            raise UserError(
+                Exit.ALREADY_RUNNING,
+                f"{what} is already running here{pid}; stop it first, or choose another state "
+                "folder with --state-dir",
+            ) from error
+        try:
+            _remove_stale(os.pread(lock, 4096, 0))
+            path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, json.dumps({"pid": os.getpid(), "folder": str(path)}).encode(), 0)
+        except OSError as error:
+            os.close(lock)
+            raise state_folder_error(state_dir, error) from error
+        return cls(lock, path)
+
+    def close(self) -> None:
+        """Remove the private folder and release the lock."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.ftruncate(self._lock, 0)
+        os.close(self._lock)
+
+
+def running(state_dir: Path) -> tuple[int, Path] | None:
+    """The (process id, private folder) of the process that holds `state_dir`, if one does."""
+    try:
+        with (state_dir / "lock").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _parse(file.read(4096))
+    except FileNotFoundError:
+        return None
+    return None
+
+
+def state_folder_error(state_dir: Path, error: OSError) -> UserError:
+    """What to tell the user when `state_dir` cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "the disk is full; free some space, or choose another folder with --state-dir"
+    else:
+        reason = error.strerror or type(error).__name__
+        advice = f"{reason}; make it writable, or choose another with --state-dir"
+    return UserError(Exit.STATE_FOLDER, f"cannot write to the state folder {state_dir}: {advice}")
+
+
+def _parse(content: bytes) -> tuple[int, Path] | None:
+    try:
+        fields = json.loads(content)
+        return int(fields["pid"]), Path(fields["folder"])
+    except (ValueError, KeyError, TypeError):
+        return None  # empty (released), or cut short by a crash: nothing to clean
+
+
+def _remove_stale(content: bytes) -> None:
+    predecessor = _parse(content)
+    if predecessor is None:
+        return
+    folder = predecessor[1]
+    ours = folder.name.startswith(_PREFIX) and folder.parent == Path(tempfile.gettempdir())
+    if ours and folder.is_dir() and folder.stat().st_uid == os.getuid():
+        shutil.rmtree(folder, ignore_errors=True)

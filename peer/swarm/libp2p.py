@@ -1,0 +1,264 @@
+"""The real network: hivemind's asynchronous P2P and DHT layers in the caller's event loop.
+
+Only the asynchronous layer is used; hivemind's processes, matchmaking and averager are not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+os.environ.setdefault("HIVEMIND_LOGLEVEL", "ERROR")  # read when hivemind is imported
+
+from google.protobuf.message import DecodeError
+from hivemind.dht.node import DHTNode
+from hivemind.dht.routing import DHTID
+from hivemind.dht.validation import DHTRecord, RecordValidatorBase
+from hivemind.p2p import P2P, PeerID
+from hivemind.p2p.p2p_daemon_bindings.datastructures import StreamInfo
+from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.utils import MSGPackSerializer
+
+from peer.swarm.framing import FramedStream
+from peer.swarm.interface import (
+    MAX_RECORD_BYTES,
+    Handler,
+    Method,
+    Refused,
+    Stream,
+    Unreachable,
+    sealed_record,
+    short,
+)
+from swarmpb.exits import Exit, UserError
+from swarmpb.signing import BadSignatureError, PeerIdentity, open_envelope
+from swarmpb.v1 import swarm_pb2
+from swarmpb.version import PROTOCOL_VERSION
+
+log = logging.getLogger(__name__)
+
+_STARTUP_SECONDS = 60  # p2pd's own default of 15 is too short on a slow machine
+_DHT_CALL_SECONDS = 2.0
+_REFUSAL_SECONDS = 5.0
+_STREAMS_PER_CALLER = 32
+
+
+class SignedRecords(RecordValidatorBase):  # type: ignore[misc]  # hivemind has no types
+    """Accepts a DHT record only under its own kind, from the peer whose id is the subkey."""
+
+    def validate(self, record: DHTRecord) -> bool:
+        if len(record.value) > MAX_RECORD_BYTES + 16:
+            return False
+        try:
+            peer_id, value = (MSGPackSerializer.loads(it) for it in (record.subkey, record.value))
+            envelope = swarm_pb2.Envelope.FromString(value)
+            signer, _ = open_envelope(envelope, envelope.kind)
+        except (BadSignatureError, DecodeError, ValueError, TypeError):
+            return False
+        key = DHTID.generate(source=envelope.kind).to_bytes()
+        return bool(signer == peer_id and key == record.key)
+
+
+class Libp2pNetwork:
+    """A `Network` over p2pd, hivemind's libp2p daemon, which lives and dies with this process."""
+
+    def __init__(self, p2p: P2P, dht: DHTNode, identity: PeerIdentity) -> None:
+        self._p2p = p2p
+        self._dht = dht
+        self._identity = identity
+        self._streams_of: Counter[str] = Counter()
+        self._closed = False
+
+    @classmethod
+    async def start(
+        cls,
+        identity_path: Path,
+        runtime_dir: Path,
+        host: str,
+        port: int,
+        initial_peers: Sequence[str] = (),
+    ) -> Libp2pNetwork:
+        """Join the network that `initial_peers` belong to, or begin one.
+
+        identity_path: a file that `PeerIdentity.to_bytes` wrote; runtime_dir: private folder for
+        p2pd's sockets; host: address to listen on; port: TCP port, 0 takes a free one.
+
+        Raises `UserError`: PORT_IN_USE, SWARM_UNREACHABLE (no initial peer answers), CLOCK_OFF.
+        """
+        identity = PeerIdentity.load(identity_path)
+        _check_port(host, port)
+        local = ipaddress.ip_address(host).is_loopback
+        version = 6 if ":" in host else 4
+        try:
+            p2p = await _PrivateP2P.in_folder(runtime_dir).create(
+                identity_path=str(identity_path),
+                initial_peers=list(initial_peers),
+                host_maddrs=[f"/ip{version}/{host}/tcp/{port}"],
+                auto_nat=not local,
+                nat_port_map=not local,
+                use_relay=not local,
+                check_if_identity_free=False,  # the lock on the state folder sees to that
+                startup_timeout=_STARTUP_SECONDS,
+            )
+        except P2PDaemonError as error:
+            raise _unreachable(initial_peers, str(error)) from error
+        try:
+            dht = await DHTNode.create(
+                p2p=p2p,
+                initial_peers=list(initial_peers),
+                wait_timeout=_DHT_CALL_SECONDS,
+                cache_refresh_before_expiry=0,
+                record_validator=SignedRecords(),
+            )
+        except Exception as error:  # hivemind raises RuntimeError and its own ValidationError
+            await p2p.shutdown()
+            if "local time must be within" in str(error):
+                raise UserError(
+                    Exit.CLOCK_OFF,
+                    "this machine's clock is more than 3 s off the swarm's; set it "
+                    "(for example `timedatectl set-ntp true`) and join again",
+                ) from error
+            if not isinstance(error, RuntimeError) and type(error).__name__ != "ValidationError":
+                raise
+            raise _unreachable(initial_peers, str(error)) from error
+        return cls(p2p, dht, identity)
+
+    @property
+    def peer_id(self) -> str:
+        return self._identity.peer_id
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        own = f"/p2p/{self.peer_id}"
+        return tuple(f"{address}{own}" for address in self._p2p._visible_maddrs)
+
+    async def serve(self, handlers: Mapping[Method[Any, Any], Handler]) -> None:
+        for method, handler in handlers.items():
+            await self._p2p.add_binary_stream_handler(
+                _wire_name(method), self._incoming(method, handler)
+            )
+
+    def _incoming(self, method: Method[Any, Any], handler: Handler) -> Any:
+        async def serve_stream(
+            info: StreamInfo, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            caller = info.peer_id.to_base58()
+            stream = FramedStream(reader, writer, method.request, method.max_bytes, short(caller))
+            self._streams_of[caller] += 1
+            try:
+                if self._streams_of[caller] > _STREAMS_PER_CALLER:
+                    raise Refused(f"more than {_STREAMS_PER_CALLER} streams at once")
+                await handler(caller, stream)
+                await stream.finish(_REFUSAL_SECONDS)
+            except Refused as refusal:
+                await _try_refuse(stream, str(refusal))
+            except Unreachable as error:
+                log.debug("%s: %s", method.name, error)
+            except Exception:
+                # a bug of ours must not take the listener down; it is told to both sides
+                log.exception("%s from %s failed", method.name, short(caller))
+                await _try_refuse(stream, "an internal error; the peer's log says more")
+            finally:
+                self._streams_of[caller] -= 1
+                if not self._streams_of[caller]:
+                    del self._streams_of[caller]
+                writer.close()
+
+        return serve_stream
+
+    @asynccontextmanager
+    async def open(
+        self, peer_id: str, method: Method[Any, Any], seconds: float
+    ) -> AsyncIterator[Stream]:
+        try:
+            with anyio.fail_after(seconds):
+                _, reader, writer = await self._p2p.call_binary_stream_handler(
+                    PeerID.from_base58(peer_id), _wire_name(method)
+                )
+        except TimeoutError as error:
+            raise Unreachable(f"{short(peer_id)} did not answer for {seconds:.1f} s") from error
+        except (P2PDaemonError, asyncio.IncompleteReadError, OSError) as error:
+            raise Unreachable(f"{short(peer_id)} cannot be reached: {error}") from error
+        try:
+            yield FramedStream(reader, writer, method.reply, method.max_bytes, short(peer_id))
+        finally:
+            writer.close()
+
+    async def publish(self, kind: str, payload: bytes, lifetime: float) -> None:
+        record = sealed_record(self._identity, kind, payload)
+        stored = await self._dht.store(
+            kind, record, expiration_time=time.time() + lifetime, subkey=self.peer_id
+        )
+        if not stored:
+            log.debug("no DHT peer took the %s record", kind)
+
+    async def lookup(self, kind: str) -> dict[str, bytes]:
+        found = await self._dht.get(kind, latest=True)
+        if found is None or not isinstance(found.value, dict):
+            return {}
+        payloads = {}
+        for peer_id, (value, _) in found.value.items():
+            # the validator has checked the signature when the record came in
+            payloads[peer_id] = swarm_pb2.Envelope.FromString(value).payload
+        return payloads
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await self._dht.shutdown()
+        await self._p2p.shutdown()
+
+
+class _PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no types
+    """P2P with its sockets in a folder of ours instead of /tmp."""
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> type[_PrivateP2P]:
+        return type("P2P", (cls,), {"_UNIX_SOCKET_PREFIX": f"/unix{folder}/"})
+
+
+async def _try_refuse(stream: FramedStream, reason: str) -> None:
+    try:
+        await stream.refuse(reason, _REFUSAL_SECONDS)
+    except (Unreachable, OSError) as error:
+        log.debug("a refusal found nobody: %s", error)
+
+
+def _wire_name(method: Method[Any, Any]) -> str:
+    return f"/murmuration/{PROTOCOL_VERSION}/{method.name}"
+
+
+def _check_port(host: str, port: int) -> None:
+    """p2pd's own message for a taken port is hard to tell from others: try it first."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                Exit.PORT_IN_USE,
+                f"cannot listen on {host} port {port}: {error.strerror}; choose another with "
+                "--p2p-port (0 takes a free one)",
+            ) from error
+
+
+def _unreachable(initial_peers: Sequence[str], detail: str) -> UserError:
+    asked = ", ".join(initial_peers) or "none"
+    return UserError(
+        Exit.SWARM_UNREACHABLE,
+        f"no peer of the run could be reached ({asked}): {detail[:200]}; check the network and "
+        "that the coordinator or another peer is up",
+    )

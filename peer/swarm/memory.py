@@ -1,0 +1,200 @@
+"""A network in memory, for tests of the layers above: same contract, no processes, faults on call.
+
+Messages cross as bytes through small buffers, so a reader that stops reading stops its writer,
+as on a real connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from google.protobuf.message import Message
+
+from peer.swarm.interface import Handler, Method, Refused, Stream, Unreachable, sealed_record, short
+from swarmpb.signing import PeerIdentity, open_envelope
+from swarmpb.v1 import swarm_pb2
+
+_BUFFERED_MESSAGES = 4
+
+
+@dataclass
+class Hub:
+    """What connects the networks of one test. Needs a task group to run handlers in."""
+
+    tasks: TaskGroup
+    networks: dict[str, MemoryNetwork] = field(default_factory=dict)
+    records: dict[str, dict[str, tuple[bytes, float]]] = field(default_factory=dict)
+
+    def join(self, identity: PeerIdentity | None = None) -> MemoryNetwork:
+        """A new network; its peer id is that of `identity`."""
+        network = MemoryNetwork(self, identity or PeerIdentity.generate())
+        self.networks[network.peer_id] = network
+        return network
+
+
+class MemoryNetwork:
+    """A `Network` of a `Hub`."""
+
+    def __init__(self, hub: Hub, identity: PeerIdentity) -> None:
+        self._hub = hub
+        self._identity = identity
+        self._handlers: dict[str, tuple[Method[Any, Any], Handler]] = {}
+        self._running = anyio.Event()
+        self._running.set()
+        self._scopes: set[anyio.CancelScope] = set()
+        self.alive = True
+
+    @property
+    def peer_id(self) -> str:
+        return self._identity.peer_id
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (f"/memory/{self.peer_id}",)
+
+    # ---- faults ------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """Vanish, as after SIGKILL: every stream breaks, nothing answers."""
+        self.alive = False
+        self._running.set()
+        for scope in self._scopes:
+            scope.cancel()
+
+    def freeze(self) -> None:
+        """Stand still, as after SIGSTOP: streams stay open and silent."""
+        self._running = anyio.Event()
+
+    def thaw(self) -> None:
+        """Go on after `freeze`."""
+        self._running.set()
+
+    # ---- Network -----------------------------------------------------------------------
+
+    async def serve(self, handlers: Mapping[Method[Any, Any], Handler]) -> None:
+        self._handlers.update({method.name: (method, it) for method, it in handlers.items()})
+
+    @asynccontextmanager
+    async def open(
+        self, peer_id: str, method: Method[Any, Any], seconds: float
+    ) -> AsyncIterator[Stream]:
+        other = self._hub.networks.get(peer_id)
+        if other is None or not other.alive or not self.alive:
+            raise Unreachable(f"{short(peer_id)} cannot be reached")
+        if method.name not in other._handlers:
+            raise Unreachable(f"{short(peer_id)} does not answer {method.name}")
+        up_sender, up_receiver = anyio.create_memory_object_stream[Any](_BUFFERED_MESSAGES)
+        down_sender, down_receiver = anyio.create_memory_object_stream[Any](_BUFFERED_MESSAGES)
+        far = _MemoryStream(other, self, down_sender, up_receiver, method.request, method.max_bytes)
+        near = _MemoryStream(self, other, up_sender, down_receiver, method.reply, method.max_bytes)
+        handler = other._handlers[method.name][1]
+        self._hub.tasks.start_soon(other._serve_stream, self.peer_id, far, handler)
+        try:
+            yield near
+        finally:
+            near.close()
+
+    async def _serve_stream(self, caller: str, stream: _MemoryStream, handler: Handler) -> None:
+        scope = anyio.CancelScope()
+        self._scopes.add(scope)
+        try:
+            with scope:
+                await self._running.wait()
+                try:
+                    await handler(caller, stream)
+                    await stream.finish(5)
+                except Refused as refusal:
+                    await stream.push(refusal, 5)
+                except Unreachable:
+                    return  # the caller is gone, as on a real connection
+        finally:
+            self._scopes.discard(scope)
+            stream.close()
+
+    async def publish(self, kind: str, payload: bytes, lifetime: float) -> None:
+        await self._running.wait()
+        record = sealed_record(self._identity, kind, payload)
+        if self.alive:
+            kept = self._hub.records.setdefault(kind, {})
+            kept[self.peer_id] = (record, time.time() + lifetime)
+
+    async def lookup(self, kind: str) -> dict[str, bytes]:
+        await self._running.wait()
+        found = {}
+        for peer_id, (record, expires) in self._hub.records.get(kind, {}).items():
+            if expires > time.time():
+                envelope = swarm_pb2.Envelope.FromString(record)
+                found[peer_id] = open_envelope(envelope, kind)[1]
+        return found
+
+    async def close(self) -> None:
+        self.kill()
+
+
+class _MemoryStream:
+    def __init__(
+        self,
+        own: MemoryNetwork,
+        other: MemoryNetwork,
+        sender: MemoryObjectSendStream[Any],
+        receiver: MemoryObjectReceiveStream[Any],
+        incoming: type[Message],
+        max_bytes: int,
+    ) -> None:
+        self._own = own
+        self._other = other
+        self._sender = sender
+        self._receiver = receiver
+        self._incoming = incoming
+        self._max_bytes = max_bytes
+        self.sent = 0
+        self.received = 0
+
+    async def send(self, message: Message, seconds: float) -> None:
+        data = message.SerializeToString()
+        if len(data) > self._max_bytes:
+            raise ValueError(f"a {type(message).__name__} of {len(data)} bytes is too large")
+        await self.push(data, seconds)
+        self.sent += len(data)
+
+    async def finish(self, seconds: float) -> None:
+        await self.push(None, seconds)
+
+    async def push(self, item: Any, seconds: float) -> None:
+        other = short(self._other.peer_id)
+        try:
+            with anyio.fail_after(seconds):
+                await self._own._running.wait()
+                await self._sender.send(item)
+        except TimeoutError as error:
+            raise Unreachable(f"{other} did not read for {seconds:.1f} s") from error
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+            raise Unreachable(f"{other} hung up") from error
+
+    async def receive(self, seconds: float) -> Any:
+        other = short(self._other.peer_id)
+        try:
+            with anyio.fail_after(seconds):
+                item = await self._receiver.receive()
+                await self._own._running.wait()
+        except TimeoutError as error:
+            raise Unreachable(f"{other} was silent for {seconds:.1f} s") from error
+        except (anyio.EndOfStream, anyio.ClosedResourceError) as error:
+            raise Unreachable(f"{other} hung up") from error
+        if isinstance(item, Refused):
+            raise Refused(str(item))
+        if item is None:
+            return None
+        self.received += len(item)
+        return self._incoming.FromString(item)
+
+    def close(self) -> None:
+        self._sender.close()
+        self._receiver.close()
