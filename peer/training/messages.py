@@ -48,14 +48,20 @@ class Shift:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Mean loss on held-out text with the shared inbox as parameters, answer `Evaluated`."""
+    """Mean loss on held-out text with the shared inbox as parameters, answer `Taken`, `Evaluated`.
+
+    It is worked off in slices between inner steps, so no cut or shift waits for the whole of it.
+    """
 
     KIND: ClassVar[str] = "evaluate"
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write the shared inbox as a model for `from_pretrained` to a folder, answer `Exported`."""
+    """Write the shared inbox as a model for `from_pretrained` to a folder.
+
+    Answer `Taken`, then `Exported`.
+    """
 
     KIND: ClassVar[str] = "export"
     folder: str
@@ -106,6 +112,13 @@ class Shifted:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """The inbox was copied for `Evaluate` or `Export`: the daemon may write it again."""
+
+    KIND: ClassVar[str] = "taken"
+
+
+@dataclass(frozen=True)
 class Evaluated:
     KIND: ClassVar[str] = "evaluated"
     loss: float
@@ -119,8 +132,19 @@ class Exported:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something a person should read, one line; the trainer goes on."""
+
+    KIND: ClassVar[str] = "notice"
+    text: str
+
+
+@dataclass(frozen=True)
 class Failed:
-    """The trainer cannot go on and exits. `cause`: memory, too_large, spec, data or bug."""
+    """The trainer cannot go on and exits.
+
+    `cause`: memory, too_large, spec, data, diverged (a loss or gradient is not finite) or bug.
+    """
 
     KIND: ClassVar[str] = "failed"
     cause: str
@@ -129,14 +153,14 @@ class Failed:
 
 Message = (
     Load | Train | Cut | Shift | Evaluate | Export
-    | Ready | Loaded | Progress | CutDone | Shifted | Evaluated | Exported | Failed
+    | Ready | Loaded | Progress | CutDone | Shifted | Taken | Evaluated | Exported | Notice | Failed
 )  # fmt: skip
 
 _KINDS: dict[str, type[Any]] = {
     kind.KIND: kind
     for kind in (
         Load, Train, Cut, Shift, Evaluate, Export,
-        Ready, Loaded, Progress, CutDone, Shifted, Evaluated, Exported, Failed,
+        Ready, Loaded, Progress, CutDone, Shifted, Taken, Evaluated, Exported, Notice, Failed,
     )
 }  # fmt: skip
 

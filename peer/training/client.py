@@ -1,0 +1,272 @@
+"""The daemon's side of a trainer process: start it, talk to it, learn of its death.
+
+Imports no torch. Every call ends: with the trainer's answer, or with `TrainerDied`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from peer.training import death, messages
+from peer.training.death import TrainerDeath, TrainerDied
+from peer.training.memory import FlatVector, SharedVectors, create_memory
+from peer.training.messages import (
+    CutDone,
+    Evaluated,
+    Exported,
+    Failed,
+    Loaded,
+    Message,
+    Notice,
+    Progress,
+    Ready,
+    Shifted,
+    Taken,
+)
+from peer.training.options import TrainerOptions, TrainerStart
+
+Answer = TypeVar("Answer", Ready, Loaded, CutDone, Shifted, Taken, Evaluated, Exported)
+Result = TypeVar("Result")
+
+_STOP_SECONDS = 3.0
+
+
+class Trainer:
+    """One trainer process. Made by `Trainer.start`; `stop` it in the end, dead or alive.
+
+    A vector handed to a method is copied to the shared inbox in its turn: leave it unchanged
+    until the method returns. A cancelled call gives up its answer, not the exchange.
+    """
+
+    totals = Progress(inner_steps=0, tokens=0, loss_sum=0.0)
+    """Latest totals since the trainer started."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        link: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        memory: int,
+        on_event: Callable[[Progress | Notice], None],
+    ) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._reader, self._writer = link
+        self._memory = memory
+        self._on_event = on_event
+        self._vectors: SharedVectors | None = None
+        self._answers: dict[type[Message], asyncio.Future[Any]] = {}
+        self._inbox = asyncio.Lock()
+        self._outbox = asyncio.Lock()
+        self._slow = asyncio.Lock()
+        self._cuts = 0
+        self._failure: Failed | None = None
+        self._stopping = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ready = self._expect(Ready)
+        self._dead: asyncio.Task[TrainerDeath] = asyncio.create_task(self._live())
+
+    @classmethod
+    async def start(
+        cls,
+        spec_bytes: bytes,
+        options: TrainerOptions,
+        on_event: Callable[[Progress | Notice], None] = lambda event: None,
+    ) -> Trainer:
+        """Start a trainer of the canonical spec; `on_event` is called in the event loop.
+
+        `OSError` if the process cannot be started.
+        """
+        memory = create_memory()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = await _spawn(TrainerStart(memory, theirs.fileno(), options))
+                ours.setblocking(False)
+                link = await asyncio.open_connection(sock=ours, limit=messages.MAX_LINE_BYTES)
+            except BaseException:
+                ours.close()
+                os.close(memory)
+                raise
+        link[1].write(spec_bytes + b"\n")
+        return cls(process, link, memory, on_event)
+
+    @property
+    def vectors(self) -> SharedVectors:
+        """The shared memory; `RuntimeError` before `ready`."""
+        if self._vectors is None:
+            raise RuntimeError("the trainer is not ready")
+        return self._vectors
+
+    async def ready(self) -> Ready:
+        """Wait until the model stands; its first parameters lie in `vectors.outbox`."""
+        return await asyncio.shield(self._ready)
+
+    async def train(self, on: bool) -> None:
+        """Do inner steps from now on, or hold still."""
+        self._send(messages.Train(on))
+
+    async def load(self, vector: FlatVector, run_tokens: int) -> None:
+        """Take `vector`, shape (n,), as parameters and forget the inner optimizer's state."""
+        await self._finish(self._through_inbox(vector, messages.Load(run_tokens), Loaded))
+
+    async def cut(self) -> CutDone:
+        """Copy the parameters to `vectors.outbox`, where they stay until the next cut."""
+        return await self._finish(self._cut())
+
+    async def shift(self, vector: FlatVector, run_tokens: int) -> None:
+        """Add `vector`, shape (n,), to the parameters between two inner steps."""
+        await self._finish(self._through_inbox(vector, messages.Shift(run_tokens), Shifted))
+
+    async def evaluate(self, vector: FlatVector) -> float:
+        """Loss on held-out text, nats per token, with `vector`, shape (n,), as parameters.
+
+        Training, cuts and shifts go on meanwhile.
+        """
+        return (await self._finish(self._slowly(vector, messages.Evaluate(), Evaluated))).loss
+
+    async def export(self, vector: FlatVector, folder: Path) -> None:
+        """Write `vector`, shape (n,), as a model for `from_pretrained`; `OSError` says why not."""
+        export = messages.Export(str(folder))
+        error = (await self._finish(self._slowly(vector, export, Exported))).error
+        if error:
+            raise OSError(error)
+
+    async def wait_dead(self) -> TrainerDeath:
+        """Wait until the process is gone, for whatever reason."""
+        return await asyncio.shield(self._dead)
+
+    async def stop(self) -> TrainerDeath:
+        """End the process, within seconds whatever it does, and free what was held for it."""
+        self._stopping = True
+        if self._process.returncode is None:
+            _signal(self._process.terminate)
+            try:
+                await asyncio.wait_for(asyncio.shield(self._dead), _STOP_SECONDS)
+            except asyncio.TimeoutError:
+                _signal(self._process.kill)
+        return await self.wait_dead()
+
+    # ---- exchanges ---------------------------------------------------------------------
+
+    async def _slowly(self, vector: FlatVector, command: Message, answer: type[Answer]) -> Answer:
+        # one at a time, so that an answer belongs to its command; the inbox is free meanwhile
+        async with self._slow:
+            done = self._expect(answer)
+            await self._through_inbox(vector, command, Taken)
+            return await done
+
+    async def _through_inbox(
+        self, vector: FlatVector, command: Message, answer: type[Answer]
+    ) -> Answer:
+        async with self._inbox:
+            self.vectors.inbox[:] = vector
+            return await self._ask(command, answer)
+
+    async def _cut(self) -> CutDone:
+        async with self._outbox:
+            self._cuts += 1
+            return await self._ask(messages.Cut(self._cuts), CutDone)
+
+    async def _ask(self, command: Message, answer: type[Answer]) -> Answer:
+        done = self._expect(answer)
+        self._send(command)
+        return await done
+
+    async def _finish(self, exchange: Coroutine[Any, Any, Result]) -> Result:
+        """Await an exchange that survives its caller: the inbox stays locked until the answer."""
+        task = asyncio.create_task(exchange)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_mark_seen)
+        return await asyncio.shield(task)
+
+    def _expect(self, answer: type[Answer]) -> asyncio.Future[Answer]:
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_mark_seen)
+        self._answers[answer] = future
+        return future
+
+    def _send(self, command: Message) -> None:
+        if self._dead.done():
+            raise TrainerDied(self._dead.result())
+        self._writer.write(messages.encode(command))
+
+    # ---- the process's life ------------------------------------------------------------
+
+    async def _live(self) -> TrainerDeath:
+        """Read until the process is gone, then end all that waits for it."""
+        errors = asyncio.create_task(death.last_words(self._process.stderr))
+        broken = await self._read_messages()
+        if broken:
+            _signal(self._process.kill)
+        status = await self._process.wait()
+        self._writer.close()
+        os.close(self._memory)
+        end = death.explain(status, self._failure, broken or await errors, self._stopping)
+        for future in self._answers.values():
+            if not future.done():
+                future.set_exception(TrainerDied(end))
+        return end
+
+    async def _read_messages(self) -> str:
+        """Take messages until the trainer closes its end; empty, or what was wrong with one."""
+        try:
+            while line := await self._reader.readline():
+                self._take(messages.decode(line))
+        except ConnectionError:
+            return ""  # it died with lines of ours unread
+        except ValueError as error:
+            return f"the trainer sent nonsense: {error}"
+        return ""
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Progress):
+            self.totals = message
+        if isinstance(message, (Progress, Notice)):
+            # not from within: a fault of the callback must not end this task
+            asyncio.get_running_loop().call_soon(self._on_event, message)
+            return
+        if isinstance(message, Failed):
+            self._failure = message
+            return
+        if isinstance(message, Ready):
+            self._vectors = SharedVectors(self._memory, message.parameters)
+        future = self._answers.pop(type(message), None)
+        if future is None:
+            raise ValueError(f"an answer nobody asked for: {message}")
+        future.set_result(message)
+
+
+async def _spawn(start: TrainerStart) -> asyncio.subprocess.Process:
+    threads = str(start.options.threads)
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "peer.training.process",
+        *start.to_argv(),
+        pass_fds=(start.memory, start.socket),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        # a file named torch.py in the user's folder is not ours to run
+        env={**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": threads},
+    )
+
+
+def _signal(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except ProcessLookupError:
+        return  # it ended by itself just now
+
+
+def _mark_seen(future: asyncio.Future[Any]) -> None:
+    """Its error may have nobody left to await it; `wait_dead` tells of it too."""
+    if not future.cancelled():
+        future.exception()

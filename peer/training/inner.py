@@ -1,0 +1,100 @@
+"""Inner training: one batch after the other, and what the daemon does to it in between."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from peer.training.data import TextStream
+from peer.training.failure import TrainerFailure
+from peer.training.model import FlatModel
+from peer.training.optimizer import InnerOptimizer
+from swarmpb.spec import RunSpec
+
+
+class InnerTraining:
+    """A model, its optimizer and its text; totals count from the start of the trainer."""
+
+    def __init__(
+        self, spec: RunSpec, model: FlatModel, text: TextStream, micro_batch: int = 0
+    ) -> None:
+        self.model = model
+        self.inner_steps = 0
+        self.tokens = 0
+        self.loss_sum = 0.0
+        self._spec = spec
+        self._text = text
+        self._micro_batch = micro_batch or spec.inner.batch_size
+        self._optimizer = InnerOptimizer(model, spec)
+        self._run_tokens = 0
+        self._tokens_at_sync = 0
+
+    def inner_step(self) -> None:
+        """Train on the next batch; `TrainerFailure("diverged")` if it yields nothing finite."""
+        batch = self._text.batch(self.inner_steps)
+        loss = self._add_gradients(batch)
+        norm = self._optimizer.update(self._known_run_tokens())
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainerFailure(
+                "diverged",
+                f"loss {loss} and gradient norm {norm} in inner step {self.inner_steps + 1}; "
+                "if it happens again, the run needs a lower learning rate",
+            )
+        self.inner_steps += 1
+        self.tokens += batch.numel()
+        self.loss_sum += loss
+
+    def load(self, vector: Tensor, run_tokens: int) -> None:
+        """Take `vector`, shape (n,), as parameters; the optimizer starts anew."""
+        self.model.vector.copy_(vector)
+        self._optimizer = InnerOptimizer(self.model, self._spec)
+        self._synchronise(run_tokens)
+
+    def shift(self, vector: Tensor, run_tokens: int) -> None:
+        """Add `vector`, shape (n,), to the parameters; the optimizer keeps its state."""
+        self.model.vector.add_(vector.to(self.model.vector.device))
+        self._synchronise(run_tokens)
+
+    def _synchronise(self, run_tokens: int) -> None:
+        self._run_tokens = run_tokens
+        self._tokens_at_sync = self.tokens
+
+    def _known_run_tokens(self) -> int:
+        # the run's tokens at the last load or shift, and this peer's own since then: too few
+        # by what the others trained meanwhile, at most one round's tokens
+        return self._run_tokens + self.tokens - self._tokens_at_sync
+
+    def _add_gradients(self, batch: Tensor) -> float:
+        """The batch's mean loss; micro-batches count by their share, so the result is the same."""
+        total = 0.0
+        for part in batch.split(self._micro_batch):
+            loss = self.model.loss(part.to(self.model.vector.device)) * (len(part) / len(batch))
+            loss.backward()
+            total += float(loss.detach())
+        return total
+
+
+class Evaluation:
+    """Mean loss of one vector, shape (n,), on held-out text, a batch at a time."""
+
+    def __init__(self, model: FlatModel, vector: Tensor, batches: list[Tensor]) -> None:
+        self._model = model
+        self._vector = vector.to(model.vector.device, copy=True)
+        self._left = list(batches)
+        self._sum = 0.0
+        self._sequences = 0
+
+    def advance(self) -> float | None:
+        """Work off one batch; the mean loss in nats per token after the last of them."""
+        tokens = self._left.pop().to(self._vector.device)
+        self._sum += self._model.loss_with(self._vector, tokens) * len(tokens)
+        self._sequences += len(tokens)
+        return None if self._left else self._sum / self._sequences
+
+
+@torch.no_grad()
+def to_host(vector: Tensor, target: Tensor) -> None:
+    """Copy a device's vector to shared memory, both of shape (n,)."""
+    target.copy_(vector)

@@ -1,0 +1,102 @@
+"""The trainer process: `python -m peer.training.process`, started by `client.Trainer`.
+
+It does inner steps and, between two of them, what the daemon asks for. It never waits for the
+network, and it does not outlive the daemon.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peer.training import messages
+from peer.training.link import DaemonLink
+from peer.training.options import TrainerStart
+
+if TYPE_CHECKING:
+    from peer.training.session import Session
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Exit status: 0 the daemon is gone, 1 a bug, 3 a failure that was told as `Failed`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the daemon decides
+    _die_with_parent()
+    start = TrainerStart.from_argv(sys.argv[1:])
+    link = DaemonLink(start.socket)
+    _stay_offline()
+    # slow imports, only now that the daemon's death would be noticed
+    from peer.training.failure import failed
+    from peer.training.session import open_session
+
+    try:
+        serve(link, open_session(link, start))
+    except Exception as error:  # whatever it is, the daemon is told what and why
+        failure = failed(error)
+        link.send(failure)
+        if failure.cause == "bug":
+            traceback.print_exc()
+        sys.exit(1 if failure.cause == "bug" else 3)
+
+
+def serve(link: DaemonLink, session: Session) -> None:
+    """Train, and obey between two inner steps; ends with the process."""
+    while True:
+        for command in link.pending(wait=session.idle):
+            answer(link, session, command)
+        loss = session.advance_evaluation()
+        if loss is not None:
+            link.send(messages.Evaluated(loss))
+        if session.on:
+            link.send(session.inner_step())
+
+
+def answer(link: DaemonLink, session: Session, command: messages.Message) -> None:
+    """Do what one command says; see `messages` for what each is answered with."""
+    match command:
+        case messages.Train(on):
+            session.on = on
+        case messages.Load(run_tokens):
+            session.load(run_tokens)
+            link.send(messages.Loaded())
+        case messages.Cut(cut_id):
+            link.send(session.cut(cut_id))
+        case messages.Shift(run_tokens):
+            session.shift(run_tokens)
+            link.send(messages.Shifted())
+        case messages.Evaluate():
+            session.start_evaluation()
+            link.send(messages.Taken())
+        case messages.Export(folder):
+            vector = session.take_inbox()
+            link.send(messages.Taken())
+            link.send(messages.Exported(session.export(vector, Path(folder))))
+        case _:
+            raise ValueError(f"not a command: {command}")
+
+
+def _die_with_parent() -> None:
+    # the closed socket says the same, but not while an import or a kernel holds the interpreter
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _stay_offline() -> None:
+    """Nothing the libraries do may reach the network or draw on the terminal."""
+    os.environ |= {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+
+
+if __name__ == "__main__":
+    main()

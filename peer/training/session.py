@@ -1,0 +1,106 @@
+"""What one trainer process holds: inner training, the shared memory, a running evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from peer.training import data, downloads, messages
+from peer.training.failure import TrainerFailure
+from peer.training.inner import Evaluation, InnerTraining
+from peer.training.link import DaemonLink
+from peer.training.memory import SharedVectors
+from peer.training.model import build_model, choose_device
+from peer.training.options import TrainerStart
+from swarmpb.spec import RunSpec, SpecError, parse_canonical
+
+
+class Session:
+    """One method for each command; `process` decides when."""
+
+    def __init__(self, inner: InnerTraining, memory: SharedVectors, held_out: list[Tensor]) -> None:
+        self.on = False
+        """Do inner steps."""
+        self._inner = inner
+        self._outbox = torch.from_numpy(memory.outbox)
+        self._inbox = torch.from_numpy(memory.inbox)
+        self._held_out = held_out
+        self._evaluation: Evaluation | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing to do but wait for a command."""
+        return not self.on and self._evaluation is None
+
+    def inner_step(self) -> messages.Progress:
+        self._inner.inner_step()
+        return messages.Progress(*self._totals())
+
+    def load(self, run_tokens: int) -> None:
+        self._inner.load(self._inbox, run_tokens)
+
+    def cut(self, cut_id: int) -> messages.CutDone:
+        self._outbox.copy_(self._inner.model.vector)
+        return messages.CutDone(cut_id, *self._totals())
+
+    def shift(self, run_tokens: int) -> None:
+        self._inner.shift(self._inbox, run_tokens)
+
+    def take_inbox(self) -> Tensor:
+        return self._inbox.clone()
+
+    def start_evaluation(self) -> None:
+        self._evaluation = Evaluation(self._inner.model, self._inbox, self._held_out)
+
+    def advance_evaluation(self) -> float | None:
+        """A slice of the evaluation, if one runs; its loss after the last."""
+        if self._evaluation is None:
+            return None
+        loss = self._evaluation.advance()
+        if loss is not None:
+            self._evaluation = None
+        return loss
+
+    def export(self, vector: Tensor, folder: Path) -> str:
+        """Write a model; empty, or one line that says why it failed."""
+        # its imports are slow, and needed only at the end of a run
+        from peer.training.export import export_model
+
+        return export_model(self._inner.model, vector, folder)
+
+    def _totals(self) -> tuple[int, int, float]:
+        return self._inner.inner_steps, self._inner.tokens, self._inner.loss_sum
+
+
+def open_session(link: DaemonLink, start: TrainerStart) -> Session:
+    """Build what the spec on the link asks for, say `Ready`; else `TrainerFailure`."""
+    options = start.options
+    torch.set_num_threads(options.threads)
+    spec = _parse(link.spec_bytes)
+    device = choose_device(options.device)
+    model = build_model(spec, device, options.micro_batch)
+    training, held_out = data.split(_text(spec, options.cache_folder, link), spec)
+    stream = data.TextStream(training, spec, options.peer_id, options.first_batch)
+    inner = InnerTraining(spec, model, stream, options.micro_batch)
+    memory = SharedVectors(start.memory, model.vector.numel())
+    session = Session(inner, memory, data.validation_batches(held_out, spec))
+    session.cut(0)
+    link.send(messages.Ready(model.vector.numel(), str(device)))
+    return session
+
+
+def _parse(spec_bytes: bytes) -> RunSpec:
+    try:
+        return parse_canonical(spec_bytes)
+    except SpecError as error:
+        raise TrainerFailure("spec", str(error)) from error
+
+
+def _text(spec: RunSpec, cache: Path, link: DaemonLink) -> data.Text:
+    if spec.data.source == "python-stdlib":
+        return data.standard_library()
+    return downloads.downloaded(
+        spec.data.downloads, cache, lambda text: link.send(messages.Notice(text))
+    )
