@@ -1,0 +1,188 @@
+"""The `coordinator` command. What a command needs is imported when it runs, not before."""
+
+from __future__ import annotations
+
+import ipaddress
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+
+from coordinator import config
+from swarmpb.exits import Exit, UserError
+from swarmpb.version import SOFTWARE_VERSION
+
+
+class PlainErrors(click.Group):
+    """A group whose errors are one line each, with the exit code that belongs to them."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except UserError as error:
+            _tell(ctx, str(error))
+            ctx.exit(error.code)
+        except KeyboardInterrupt:
+            ctx.exit(Exit.INTERRUPTED)
+        except Exception as error:
+            hint = "" if ctx.params["debug"] else "; `coordinator --debug …` shows where"
+            _tell(ctx, f"a bug of ours: {type(error).__name__}: {error}{hint}")
+            ctx.exit(1)
+
+
+def _tell(ctx: click.Context, message: str) -> None:
+    if ctx.params["debug"]:
+        traceback.print_exc()
+    click.echo(f"coordinator: {' '.join(message.split())}", err=True)
+
+
+def _ip_address(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """Names are refused: they would hide which interface is meant."""
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r} is no IP address, such as 127.0.0.1 or 0.0.0.0"
+        ) from error
+
+
+PORT = click.IntRange(0, 65535)
+
+ask = click.option(
+    "--coordinator",
+    "address",
+    metavar="HOST:PORT",
+    default=config.DEFAULT_ADDRESS,
+    show_default=True,
+    help="Which coordinator to ask.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@click.group(cls=PlainErrors)
+@click.version_option(SOFTWARE_VERSION, prog_name="coordinator")
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+def main(debug: bool) -> None:  # `PlainErrors` reads it
+    """Publish training runs, and show how far they are."""
+
+
+@main.command(
+    epilog="Example: coordinator serve --demo, then on any machine that reaches it: "
+    "peer join --run demo --coordinator 127.0.0.1:7700"
+)
+@click.option("--demo", is_flag=True, help="Register the embedded run `demo`.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    callback=_ip_address,
+    default=config.DEFAULT_HOST,
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 lets other machines in.",
+)
+@click.option(
+    "--grpc-port",
+    type=PORT,
+    default=config.DEFAULT_GRPC_PORT,
+    show_default=True,
+    help="0: a free one.",
+)
+@click.option(
+    "--p2p-port",
+    type=PORT,
+    default=config.DEFAULT_P2P_PORT,
+    show_default=True,
+    help="0: a free one.",
+)
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path),
+    envvar=config.STATE_DIR_VARIABLE,
+    show_envvar=True,
+    help="Where runs and reports are kept.  [default: in the user's state folder]",
+)
+def serve(demo: bool, host: str, grpc_port: int, p2p_port: int, state_dir: Path | None) -> None:
+    """Serve runs until Ctrl-C."""
+    from coordinator import server
+
+    settings = config.ServeSettings(
+        state_dir=state_dir or config.default_state_dir(),
+        owner_key=config.owner_key_path(),
+        host=host,
+        grpc_port=grpc_port,
+        p2p_port=p2p_port,
+        demo=demo,
+    )
+    server.serve(settings, announce=_print_now)
+
+
+def _print_now(line: str) -> None:
+    print(line, flush=True)  # read by scripts while we go on
+
+
+@main.group()
+def run() -> None:
+    """Create runs and look at them."""
+
+
+@run.command(epilog="Example: coordinator run create my-run.toml")
+@click.argument("spec", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@ask
+def create(spec: Path, address: str) -> None:
+    """Sign the run in the file SPEC and register it.
+
+    Runs are registered on the coordinator's own machine. `coordinator run preset` prints a
+    documented file to begin with.
+    """
+    from coordinator import registration
+
+    with spec.open("rb") as file:
+        info = registration.create_run(file, str(spec), address, config.owner_key_path())
+    click.echo(f"run {info.run_id} is registered, spec {info.spec.hash.hex()}")
+    click.echo(f"join with: peer join --run {info.run_id} --coordinator {address}")
+
+
+@run.command(epilog="Example: coordinator run preset demo > my-run.toml")
+@click.argument("name")
+def preset(name: str) -> None:
+    """Print the documented spec of an embedded run, to edit and create."""
+    from swarmpb.spec import PRESETS, preset_text
+
+    if name not in PRESETS:
+        raise click.BadParameter(f"{name!r} is none of: {', '.join(PRESETS)}", param_hint="NAME")
+    click.echo(preset_text(name), nl=False)
+
+
+@run.command("list", epilog="Example: coordinator run list")
+@ask
+@as_json
+def list_runs(address: str, as_json: bool) -> None:
+    """Show all runs."""
+    from coordinator import display
+    from coordinator.client import CoordinatorClient
+
+    with CoordinatorClient(address) as coordinator:
+        runs = coordinator.runs()
+    if as_json:
+        display.print_json([display.plain(summary) for summary in runs])
+    else:
+        display.print_runs(runs)
+
+
+@run.command(epilog="Example: coordinator run show demo")
+@click.argument("run_id", metavar="ID")
+@ask
+@as_json
+def show(run_id: str, address: str, as_json: bool) -> None:
+    """Show one run: progress, how to reach it, and its peers."""
+    from coordinator import display
+    from coordinator.client import CoordinatorClient
+
+    with CoordinatorClient(address) as coordinator:
+        info, progress = coordinator.run(run_id), coordinator.progress(run_id)
+    if as_json:
+        display.print_json({"info": display.plain(info), "progress": display.plain(progress)})
+    else:
+        display.print_run(info, progress)

@@ -1,0 +1,47 @@
+"""Where the coordinator keeps its state and where it listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_config_path, user_state_path
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_GRPC_PORT = 7700
+DEFAULT_P2P_PORT = 7701
+DEFAULT_ADDRESS = f"{DEFAULT_HOST}:{DEFAULT_GRPC_PORT}"
+
+STATE_DIR_VARIABLE = "COORDINATOR_STATE_DIR"
+
+
+def default_state_dir() -> Path:
+    """The user's state folder for the coordinator; not created here."""
+    return user_state_path("murmuration") / "coordinator"
+
+
+def owner_key_path() -> Path:
+    """The file of the run owner's signing key; not created here."""
+    return user_config_path("murmuration") / "owner.key"
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What `coordinator serve` was asked to do. Port 0 takes a free one."""
+
+    state_dir: Path
+    owner_key: Path
+    host: str = DEFAULT_HOST
+    grpc_port: int = DEFAULT_GRPC_PORT
+    p2p_port: int = DEFAULT_P2P_PORT
+    demo: bool = False
+    """Register the embedded run `demo`."""
+
+    @property
+    def database(self) -> Path:
+        return self.state_dir / "coordinator.sqlite"
+
+    @property
+    def identity(self) -> Path:
+        """The libp2p identity of the coordinator's DHT peer."""
+        return self.state_dir / "p2p_identity"

@@ -1,0 +1,165 @@
+"""Runs and their progress on a terminal: readable without colour and at 80 columns."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from coordinator.progress import GONE_PHASES
+from swarmpb.v1 import coordinator_pb2
+
+NONE = "-"
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """A message as JSON values, all fields: bytes as hex, a number that is none as null."""
+    return {field.name: _plain(getattr(message, field.name)) for field in message.DESCRIPTOR.fields}
+
+
+def print_runs(runs: Iterable[coordinator_pb2.RunSummary]) -> None:
+    """A line for each run; how to make one if there is none."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run", no_wrap=True)
+    for heading in ("peers", "round", "tokens", "done"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("description")
+    for run in runs:
+        table.add_row(
+            run.run_id,
+            str(run.peers_live),
+            str(run.round),
+            f"{run.tokens:,}",
+            percent(run.tokens, run.target_tokens),
+            Text(run.description),
+        )
+    console = Console(highlight=False)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print("no runs yet; register one with `coordinator run create SPEC.toml`")
+
+
+def print_run(info: coordinator_pb2.RunInfo, progress: coordinator_pb2.RunProgress) -> None:
+    """All about one run: facts, initial peers, then its peers."""
+    console = Console(highlight=False)
+    for name, value in _facts(info, progress):
+        # long addresses stay on one line, so that they can be copied
+        console.print(Text(f"{name:<14}{value}"), soft_wrap=True)
+    if progress.peers:
+        console.print()
+        console.print(_peers_table(progress.peers))
+
+
+def percent(part: int, whole: int) -> str:
+    """Rounded down, so that 100 % means all of it."""
+    return f"{100 * part // whole} %" if whole else NONE
+
+
+def seconds_ago(seconds: float) -> str:
+    """How long ago, in one unit."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds / length)} {unit} ago"
+    return f"{int(seconds)} s ago"
+
+
+def byte_size(count: float) -> str:
+    """Bytes in decimal units, three digits at most before the point."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _facts(
+    info: coordinator_pb2.RunInfo, progress: coordinator_pb2.RunProgress
+) -> list[tuple[str, str]]:
+    created = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.created_at_ms / 1000))
+    done = percent(progress.tokens, progress.target_tokens)
+    agree = "agree in every round" if progress.digests_agree else "DISAGREE, see --json"
+    return [
+        ("run", f"{info.run_id}, registered {created}"),
+        ("state", _state(progress)),
+        (
+            "round",
+            f"{progress.round} ({progress.rounds_committed} committed, {progress.rounds_void} void"
+            f" reported); digests {agree}",
+        ),
+        ("tokens", f"{progress.tokens:,} of {progress.target_tokens:,} ({done})"),
+        ("speed", f"{progress.tokens_per_second:,.0f} tokens/s"),
+        ("training", f"loss {_loss(progress.train_loss)} nats per token"),
+        (
+            "validation",
+            f"loss {_loss(progress.first_validation_loss)} at first,"
+            f" now {_loss(progress.validation_loss)}",
+        ),
+        ("traffic", f"{byte_size(progress.bytes_sent_per_round)} sent by a peer in a round"),
+        ("spec", f"sha256 {info.spec.hash.hex()}"),
+        *(("initial peer", address) for address in info.initial_peers),
+    ]
+
+
+def _state(progress: coordinator_pb2.RunProgress) -> str:
+    if progress.tokens >= progress.target_tokens:
+        return f"finished: the target is reached; {progress.peers_live} peers live"
+    if progress.peers_live:
+        noun = "peer" if progress.peers_live == 1 else "peers"
+        return f"under way: {progress.peers_live} {noun} live"
+    return f"waiting: no peer is live; start one with `peer join --run {progress.run_id}`"
+
+
+def _peers_table(peers: Iterable[coordinator_pb2.PeerProgress]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("peer", no_wrap=True, max_width=14)
+    for heading in ("round", "tokens", "tok/s", "loss"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("seen", no_wrap=True)
+    table.add_column("phase: reason", ratio=1)
+    for peer in sorted(peers, key=lambda it: (not it.live, it.seen_seconds_ago)):
+        table.add_row(
+            Text(peer.name or peer.peer_id[-8:]),
+            str(peer.round),
+            f"{peer.tokens:,}",
+            f"{peer.tokens_per_second:,.0f}",
+            _loss(peer.train_loss),
+            seconds_ago(peer.seen_seconds_ago),
+            Text(_phase(peer)),
+        )
+    return table
+
+
+def _phase(peer: coordinator_pb2.PeerProgress) -> str:
+    if not peer.live and peer.phase not in GONE_PHASES:
+        # a silent peer's last words are not its state
+        return f"lost, last heard {peer.phase}"
+    return f"{peer.phase}: {peer.reason}" if peer.reason else peer.phase
+
+
+def _loss(loss: float) -> str:
+    return NONE if math.isnan(loss) else f"{loss:.3f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Message):
+        return plain(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (str, int)):
+        return value
+    return [_plain(item) for item in value]

@@ -1,0 +1,168 @@
+"""What a coordinator knows about runs, and why it refuses. Values only: no I/O, no clock.
+
+Everything in here has been bounded by `intake`: no NaN, no infinity, no number that SQLite
+cannot hold, no text that a terminal would obey. A loss of None means that there is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Run:
+    """A registered run: its signed spec and the two facts that lists show."""
+
+    run_id: str
+    spec: bytes
+    """Canonical JSON (swarmpb.spec)."""
+    spec_hash: bytes
+    owner_key: bytes
+    signature: bytes
+    description: str
+    target_tokens: int
+    created_at_ms: int
+
+
+@dataclass(frozen=True)
+class PeerState:
+    """What a peer last said about itself."""
+
+    peer_id: str
+    sequence: int
+    received_at: float
+    """Unix seconds on the coordinator's clock."""
+    phase: str
+    reason: str
+    round: int
+    tokens: int
+    """Trained by this peer and merged in the run."""
+    tokens_per_second: float
+    train_loss: float | None
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt at a round ended, as one peer saw it."""
+
+    peer_id: str
+    round: int
+    attempt: bytes
+    committed: bool
+    included: bool
+    """The round merged this peer's work."""
+    reason: str
+    digest: bytes
+    """Of the global state after the round; empty: this peer has not reached it."""
+    run_tokens: int
+    own_tokens: int
+    bytes_sent: int
+    bytes_received: int
+    seconds: float
+    members: int
+    finished_at_ms: int
+    train_loss: float | None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The loss on the held-out text after a round, nats per token."""
+
+    peer_id: str
+    round: int
+    run_tokens: int
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A checked progress report: a peer's present state and what happened since the last one."""
+
+    run_id: str
+    peer: PeerState
+    outcomes: tuple[Outcome, ...] = ()
+    validations: tuple[Validation, ...] = ()
+
+
+@dataclass(frozen=True)
+class PeerFacts:
+    """A peer in a run's progress."""
+
+    state: PeerState
+    rounds: int
+    """Committed rounds that merged its work."""
+    seen_seconds_ago: float
+    live: bool
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """A committed round, or one void attempt at a round."""
+
+    round: int
+    committed: bool
+    reason: str
+    members: int
+    run_tokens: int
+    seconds: float
+    finished_by: int
+    """Peers that reported its end."""
+    distinct_digests: int
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The progress of a run at one moment, over all peers."""
+
+    round: int
+    tokens: int
+    tokens_per_second: float
+    peers_live: int
+    train_loss: float | None
+    first_validation_loss: float | None
+    validation_loss: float | None
+    rounds_committed: int
+    rounds_void: int
+    digests_agree: bool
+    bytes_sent_per_round: float
+    peers: tuple[PeerFacts, ...]
+    rounds: tuple[RoundFacts, ...]
+
+
+class RefusedError(Exception):
+    """A request that is not granted. `str(error)` is one line that says why."""
+
+
+class UnknownRunError(RefusedError):
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"no run named {run_id[:64]!r}; `coordinator run list` shows them")
+
+
+class InvalidSpecError(RefusedError):
+    """The spec, its hash or its owner's signature does not hold."""
+
+
+class SpecChangedError(RefusedError):
+    """The run exists with another spec or another owner; specs never change."""
+
+
+class InvalidReportError(RefusedError):
+    """A report that no sound peer sends."""
+
+
+class ForgedReportError(RefusedError):
+    """A report that the peer it names did not sign."""
+
+
+class StaleReportError(RefusedError):
+    """A report older than the last one taken from that peer."""
+
+
+class RunFullError(RefusedError):
+    """The run has as many peers or outcomes as this coordinator keeps."""
+
+
+class StorageError(RefusedError):
+    """The disk does not take what has to be kept; the sender should try again later."""

@@ -1,0 +1,153 @@
+"""The door: what strangers report is bounded and checked here, before it is kept or summed.
+
+Numbers out of bounds refuse the whole report, with a line that names them. Text is cut and
+stripped of what a terminal would obey. A loss that is no number becomes None: a peer whose
+training diverged must still be able to say so.
+"""
+
+from __future__ import annotations
+
+import math
+
+from google.protobuf.message import DecodeError
+
+from coordinator.domain import (
+    ForgedReportError,
+    InvalidReportError,
+    Outcome,
+    PeerState,
+    Report,
+    Validation,
+)
+from swarmpb.signing import BadSignatureError, open_envelope
+from swarmpb.v1 import coordinator_pb2, swarm_pb2
+
+REPORT_KIND = "report"
+
+MAX_OUTCOMES = 512
+MAX_VALIDATIONS = 64
+MAX_ROUND = 10**9
+MAX_TOKENS = 10**16
+MAX_BYTES = 1 << 50
+MAX_TOKENS_PER_SECOND = 1e9
+MAX_ROUND_SECONDS = 7 * 86_400.0
+MAX_MEMBERS = 4096
+MAX_TIME_MS = 1 << 50
+MAX_SEQUENCE = (1 << 63) - 1
+MAX_LOSS = 1e6
+DIGEST_BYTES = 32
+MAX_ATTEMPT_BYTES = 32
+
+MAX_PHASE = 32
+MAX_REASON = 300
+MAX_NAME = 64
+MAX_VERSION = 32
+
+
+def read_report(envelope: swarm_pb2.Envelope, received_at: float) -> Report:
+    """The checked report in an envelope that arrived at `received_at` (unix seconds).
+
+    `ForgedReportError` if its peer did not sign it, `InvalidReportError` if it is no report.
+    """
+    try:
+        signer, payload = open_envelope(envelope, REPORT_KIND)
+    except BadSignatureError as error:
+        raise ForgedReportError(f"report refused: {error}") from error
+    message = coordinator_pb2.ProgressReport()
+    try:
+        message.ParseFromString(payload)
+    except DecodeError as error:
+        raise InvalidReportError("report refused: it cannot be decoded") from error
+    if message.peer_id != signer:
+        raise ForgedReportError(
+            f"report refused: it names peer {_line(message.peer_id, MAX_NAME)!r},"
+            f" but {signer} signed it"
+        )
+    return _checked(message, received_at)
+
+
+def _checked(message: coordinator_pb2.ProgressReport, received_at: float) -> Report:
+    _at_most("rounds", len(message.rounds), MAX_OUTCOMES)
+    _at_most("validations", len(message.validations), MAX_VALIDATIONS)
+    return Report(
+        run_id=message.run_id,
+        peer=_peer_state(message, received_at),
+        outcomes=tuple(_outcome(message.peer_id, outcome) for outcome in message.rounds),
+        validations=tuple(
+            Validation(
+                peer_id=message.peer_id,
+                round=_at_most("validation.round", validation.round, MAX_ROUND),
+                run_tokens=_at_most("validation.run_tokens", validation.run_tokens, MAX_TOKENS),
+                loss=_loss(validation.loss),
+            )
+            for validation in message.validations
+        ),
+    )
+
+
+def _peer_state(message: coordinator_pb2.ProgressReport, received_at: float) -> PeerState:
+    return PeerState(
+        peer_id=message.peer_id,
+        sequence=_at_most("sequence", message.sequence, MAX_SEQUENCE),
+        received_at=received_at,
+        phase=_line(message.phase, MAX_PHASE),
+        reason=_line(message.reason, MAX_REASON),
+        round=_at_most("round", message.round, MAX_ROUND),
+        tokens=_at_most("tokens", message.tokens, MAX_TOKENS),
+        tokens_per_second=_measure(
+            "tokens_per_second", message.tokens_per_second, MAX_TOKENS_PER_SECOND
+        ),
+        train_loss=_loss(message.train_loss),
+        name=_line(message.name, MAX_NAME),
+        version=_line(message.version, MAX_VERSION),
+    )
+
+
+def _outcome(peer_id: str, message: coordinator_pb2.RoundOutcome) -> Outcome:
+    _at_most("bytes of an attempt", len(message.attempt), MAX_ATTEMPT_BYTES)
+    if len(message.digest) not in (0, DIGEST_BYTES):
+        raise InvalidReportError(
+            f"report refused: a digest has {len(message.digest)} bytes, not {DIGEST_BYTES}"
+        )
+    return Outcome(
+        peer_id=peer_id,
+        round=_at_most("outcome.round", message.round, MAX_ROUND),
+        attempt=message.attempt,
+        committed=message.committed,
+        included=message.committed and message.included,
+        reason=_line(message.reason, MAX_REASON),
+        digest=message.digest,
+        run_tokens=_at_most("outcome.run_tokens", message.run_tokens, MAX_TOKENS),
+        own_tokens=_at_most("outcome.own_tokens", message.own_tokens, MAX_TOKENS),
+        bytes_sent=_at_most("outcome.bytes_sent", message.bytes_sent, MAX_BYTES),
+        bytes_received=_at_most("outcome.bytes_received", message.bytes_received, MAX_BYTES),
+        seconds=_measure("outcome.seconds", message.seconds, MAX_ROUND_SECONDS),
+        members=_at_most("outcome.members", message.members, MAX_MEMBERS),
+        finished_at_ms=_at_most("outcome.finished_at_ms", message.finished_at_ms, MAX_TIME_MS),
+        train_loss=_loss(message.train_loss),
+    )
+
+
+def _at_most(what: str, value: int, top: int) -> int:
+    if value > top:
+        raise InvalidReportError(f"report refused: {what} is {value}; at most {top} is taken")
+    return value
+
+
+def _measure(what: str, value: float, top: float) -> float:
+    # written so that NaN fails it too
+    if not 0 <= value <= top:
+        raise InvalidReportError(f"report refused: {what} is {value}, not between 0 and {top:g}")
+    return value
+
+
+def _loss(value: float) -> float | None:
+    if not math.isfinite(value) or value < 0:
+        return None
+    return min(value, MAX_LOSS)
+
+
+def _line(text: str, limit: int) -> str:
+    """`text` as at most `limit` printable characters: no line breaks, no escape sequences."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

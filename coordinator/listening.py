@@ -1,0 +1,66 @@
+"""Which addresses a coordinator listens on, and how others name them."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+import grpc
+
+from swarmpb.exits import Exit, UserError
+
+
+def host_port(host: str, port: int) -> str:
+    """HOST:PORT, with brackets around IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_port(host: str, port: int) -> None:
+    """Try to listen on a TCP port, and let go of it: gRPC prints pages about one that is taken.
+
+    `UserError` PORT_IN_USE if it is taken, BAD_CONFIG if the host is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise _port_in_use(host, port) from error
+            raise UserError(
+                Exit.BAD_CONFIG,
+                f"cannot listen on {host_port(host, port)}: {error.strerror};"
+                " choose another --host or --grpc-port",
+            ) from error
+
+
+def bind_grpc(server: grpc.aio.Server, host: str, port: int) -> int:
+    """Let `server` listen on an IP address and port (0: a free one); returns the real port.
+
+    `UserError` PORT_IN_USE if it is taken, BAD_CONFIG if the host is not this machine's.
+    """
+    check_port(host, port)
+    try:
+        return server.add_insecure_port(host_port(host, port))
+    except RuntimeError as error:  # somebody took it since
+        raise _port_in_use(host, port) from error
+
+
+def dialled_host(host: str, p2p_addresses: Sequence[str]) -> str:
+    """The host that others dial: `host`, or if that means every interface one that they reach."""
+    if not ipaddress.ip_address(host).is_unspecified:
+        return host
+    seen = [address.split("/")[2] for address in p2p_addresses if address.startswith("/ip")]
+    outside = [it for it in seen if not ipaddress.ip_address(it).is_loopback]
+    return (outside or seen or [host])[0]
+
+
+def _port_in_use(host: str, port: int) -> UserError:
+    return UserError(
+        Exit.PORT_IN_USE,
+        f"port {port} on {host} is in use; stop what listens there, or choose another with"
+        " --grpc-port (0 takes a free one)",
+    )

@@ -1,0 +1,84 @@
+"""From an owner's TOML to a signed spec at a coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from coordinator.client import CoordinatorClient
+from swarmpb.exits import Exit, UserError
+from swarmpb.signing import OwnerKey
+from swarmpb.spec import RunSpec, SpecError, parse_toml
+from swarmpb.v1 import coordinator_pb2
+
+MAX_TOML_BYTES = 256 * 1024
+
+
+def create_run(file: BinaryIO, name: str, address: str, owner_key: Path) -> coordinator_pb2.RunInfo:
+    """Register the spec in `file` (shown as `name`) at the coordinator at `address`.
+
+    Raises `UserError`: BAD_SPEC with all faults in one line, BAD_CONFIG for a damaged owner key,
+    and whatever `CoordinatorClient` raises.
+    """
+    spec = read_spec(file, name)
+    check_model(spec, name)
+    signed = sign(spec, load_owner_key(owner_key))
+    with CoordinatorClient(address) as coordinator:
+        return coordinator.register(signed)
+
+
+def read_spec(file: BinaryIO, name: str) -> RunSpec:
+    """The spec in a TOML file; `UserError` BAD_SPEC names every fault."""
+    data = file.read(MAX_TOML_BYTES + 1)
+    if len(data) > MAX_TOML_BYTES:
+        raise _bad_spec(name, [f"the file has more than {MAX_TOML_BYTES // 1024} KiB"])
+    try:
+        return parse_toml(data.decode())
+    except UnicodeDecodeError as error:
+        raise _bad_spec(name, [f"not UTF-8 text: {error.reason} at byte {error.start}"]) from error
+    except SpecError as error:
+        raise _bad_spec(name, error.problems) from error
+
+
+def check_model(spec: RunSpec, name: str) -> None:
+    """Let transformers judge the model's configuration; `UserError` BAD_SPEC names every fault."""
+    # takes seconds to import, and only this command needs it
+    from swarmpb import architecture
+
+    problems = architecture.check_model(spec)
+    if problems:
+        raise _bad_spec(name, problems)
+
+
+def load_owner_key(path: Path) -> OwnerKey:
+    """The owner's key, made at the first use. `UserError` BAD_CONFIG if it cannot be used."""
+    try:
+        return OwnerKey.load_or_create(path)
+    except ValueError as error:
+        raise UserError(
+            Exit.BAD_CONFIG,
+            f"{error}; put your backup there, or move it away to begin with a new key"
+            " (runs that you registered stay with the old one)",
+        ) from error
+    except OSError as error:
+        raise UserError(
+            Exit.BAD_CONFIG, f"cannot use the owner key {path}: {error.strerror}"
+        ) from error
+
+
+def sign(spec: RunSpec, key: OwnerKey) -> coordinator_pb2.SignedSpec:
+    """The spec as it is published."""
+    spec_hash = spec.hash()
+    return coordinator_pb2.SignedSpec(
+        spec=spec.canonical(),
+        hash=spec_hash,
+        owner_key=key.public_key,
+        signature=key.sign_spec(spec_hash),
+    )
+
+
+def _bad_spec(name: str, problems: Sequence[str]) -> UserError:
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    faults = "; ".join(" ".join(problem.split()) for problem in problems)
+    return UserError(Exit.BAD_SPEC, f"{name} has {count}: {faults}")

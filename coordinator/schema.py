@@ -1,0 +1,104 @@
+"""The tables of the coordinator's database. Columns are named like the fields in `domain`."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+SCHEMA_VERSION = 1
+"""Kept in SQLite's `user_version`; grows with every change below."""
+
+metadata = MetaData()
+
+
+def _of_run() -> Column[str]:
+    return Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), nullable=False)
+
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("spec", LargeBinary, nullable=False),
+    Column("spec_hash", LargeBinary, nullable=False),
+    Column("owner_key", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("description", String, nullable=False),
+    Column("target_tokens", Integer, nullable=False),
+    Column("created_at_ms", Integer, nullable=False),
+)
+
+peers = Table(
+    "peers",
+    metadata,
+    _of_run(),
+    Column("peer_id", String, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("phase", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("tokens_per_second", Float, nullable=False),
+    Column("train_loss", Float),
+    Column("name", String, nullable=False),
+    Column("version", String, nullable=False),
+    UniqueConstraint("run_id", "peer_id"),
+)
+
+# `id` keeps the order of arrival, in which the ledger of a run is read back
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of_run(),
+    Column("peer_id", String, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("attempt", LargeBinary, nullable=False),
+    Column("committed", Boolean, nullable=False),
+    Column("included", Boolean, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("run_tokens", Integer, nullable=False),
+    Column("own_tokens", Integer, nullable=False),
+    Column("bytes_sent", Integer, nullable=False),
+    Column("bytes_received", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("members", Integer, nullable=False),
+    Column("finished_at_ms", Integer, nullable=False),
+    Column("train_loss", Float),
+    UniqueConstraint("run_id", "peer_id", "round", "attempt"),
+)
+
+# a peer finishes a round once, whatever it says later
+Index(
+    "one_commit_a_round",
+    outcomes.c.run_id,
+    outcomes.c.peer_id,
+    outcomes.c.round,
+    unique=True,
+    sqlite_where=outcomes.c.committed,
+)
+
+validations = Table(
+    "validations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of_run(),
+    Column("peer_id", String, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("run_tokens", Integer, nullable=False),
+    Column("loss", Float),
+    UniqueConstraint("run_id", "peer_id", "round"),
+)

@@ -1,0 +1,118 @@
+"""Composition root of `coordinator serve`: what is started, in which order, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+
+import anyio
+import grpc
+
+from coordinator.config import ServeSettings
+from coordinator.dht_peer import start_dht_peer
+from coordinator.domain import SpecChangedError
+from coordinator.listening import bind_grpc, check_port, dialled_host, host_port
+from coordinator.registration import load_owner_key, sign
+from coordinator.service import CoordinatorService
+from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
+from coordinator.store import Store
+from peer.runtime import RuntimeFolder
+from swarmpb.exits import Exit, UserError
+from swarmpb.spec import preset
+from swarmpb.v1 import coordinator_pb2_grpc
+
+GRACE_SECONDS = 2.0
+"""How long calls under way may take to finish when the coordinator stops."""
+
+Announce = Callable[[str], None]
+
+
+def serve(settings: ServeSettings, announce: Announce) -> None:
+    """Serve until SIGINT or SIGTERM; a second one ends the process at once.
+
+    `announce` gets the lines for people and scripts: where the coordinator listens, and how to
+    join. Raises `UserError`: ALREADY_RUNNING, STATE_FOLDER, PORT_IN_USE, BAD_CONFIG, SPEC_CHANGED.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="coordinator: %(message)s")
+    anyio.run(_serve, settings, announce, backend_options={"use_uvloop": True})
+
+
+async def _serve(settings: ServeSettings, announce: Announce) -> None:
+    with _cancelled_by_signals():
+        async with _running(settings, announce):
+            await anyio.sleep_forever()
+
+
+@contextmanager
+def _cancelled_by_signals() -> Iterator[None]:
+    """Cancel what runs inside at the first SIGINT or SIGTERM, and end there without an error."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101  inside a coroutine there is one
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        if stopping:
+            os._exit(Exit.INTERRUPTED)
+        stopping = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not stopping:
+            raise
+
+
+@asynccontextmanager
+async def _running(settings: ServeSettings, announce: Announce) -> AsyncIterator[None]:
+    """A coordinator that serves; everything it holds is let go of in reverse order."""
+    async with AsyncExitStack() as held:
+        folder = RuntimeFolder.claim(settings.state_dir, "a coordinator")
+        held.callback(folder.close)
+        store = Store.open(settings.database)
+        held.callback(store.close)
+        worker = held.enter_context(ThreadPoolExecutor(1, thread_name_prefix="service"))
+        service = CoordinatorService(store)
+        if settings.demo:
+            _register_demo(service, settings)
+
+        check_port(settings.host, settings.grpc_port)
+        # the network first: it starts a process, and gRPC and fork do not mix
+        network = await start_dht_peer(
+            settings.identity, folder.path, settings.host, settings.p2p_port
+        )
+        held.push_async_callback(network.close)
+        server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
+        grpc_port = bind_grpc(server, settings.host, settings.grpc_port)
+        servicer = CoordinatorServicer(service, worker, network.addresses)
+        coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
+        held.push_async_callback(server.stop, GRACE_SECONDS)
+        await server.start()
+
+        announce(f"grpc {host_port(settings.host, grpc_port)}")
+        for address in network.addresses:
+            announce(f"p2p {address}")
+        dialled = host_port(dialled_host(settings.host, network.addresses), grpc_port)
+        run_id = "demo" if settings.demo else "ID"
+        announce(f"join with: peer join --run {run_id} --coordinator {dialled}")
+        yield
+
+
+def _register_demo(service: CoordinatorService, settings: ServeSettings) -> None:
+    signed = sign(preset("demo"), load_owner_key(settings.owner_key))
+    try:
+        service.register(signed)
+    except SpecChangedError as error:
+        raise UserError(
+            Exit.SPEC_CHANGED,
+            f"{error}; for a new demo name another folder with --state-dir",
+        ) from error

@@ -1,0 +1,193 @@
+"""What a coordinator does with runs and reports, told apart from how it is asked.
+
+Nothing in here knows an event loop or a caller. The methods block on the disk and
+are called by one thread at a time, so what is on disk and what is in memory never drift apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coordinator.domain import (
+    InvalidSpecError,
+    PeerState,
+    Report,
+    Run,
+    RunFacts,
+    RunFullError,
+    SpecChangedError,
+    StaleReportError,
+    UnknownRunError,
+)
+from coordinator.intake import read_report
+from coordinator.progress import Ledger
+from coordinator.store import Store
+from swarmpb.signing import BadSignatureError, verify_owner
+from swarmpb.spec import RunSpec, SpecError, parse_canonical
+from swarmpb.v1 import coordinator_pb2, swarm_pb2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What strangers can make a coordinator keep; about 300 bytes of disk for each outcome."""
+
+    peers_per_run: int = 4096
+    outcomes_per_run: int = 1_000_000
+    outcomes_per_peer: int = 50_000
+    silent_seconds: float = 3600.0
+    """A full run forgets a peer that has been silent for this long in favour of a new one."""
+
+
+class CoordinatorService:
+    """Runs and their progress: on disk in the store, and ready to be shown in ledgers."""
+
+    def __init__(
+        self, store: Store, now: Callable[[], float] = time.time, limits: Limits | None = None
+    ) -> None:
+        """`now` tells unix seconds."""
+        self._store = store
+        self._now = now
+        self._limits = limits or Limits()
+        self._runs = {run.run_id: run for run in store.runs()}
+        self._ledgers = {run_id: _read_ledger(store, run_id) for run_id in self._runs}
+
+    def register(self, signed: coordinator_pb2.SignedSpec) -> Run:
+        """Take a run in; the same spec again changes nothing.
+
+        Raises `InvalidSpecError`, or `SpecChangedError` if the run id is taken.
+        """
+        spec = _verified(signed)
+        known = self._runs.get(spec.run_id)
+        if known is not None:
+            return _unchanged(known, signed)
+        run = Run(
+            run_id=spec.run_id,
+            spec=signed.spec,
+            spec_hash=signed.hash,
+            owner_key=signed.owner_key,
+            signature=signed.signature,
+            description=spec.description,
+            target_tokens=spec.stop.tokens,
+            created_at_ms=int(self._now() * 1000),
+        )
+        self._store.add_run(run)
+        self._runs[run.run_id] = run
+        self._ledgers[run.run_id] = Ledger()
+        log.info("run %s registered, spec %s", run.run_id, run.spec_hash.hex())
+        return run
+
+    def runs(self) -> list[Run]:
+        """All runs, the oldest first."""
+        return list(self._runs.values())
+
+    def run(self, run_id: str) -> Run:
+        """A run by its id; `UnknownRunError` if there is none."""
+        try:
+            return self._runs[run_id]
+        except KeyError:
+            raise UnknownRunError(run_id) from None
+
+    def ledger(self, run_id: str) -> Ledger:
+        """What a run's progress is made of; `UnknownRunError` if there is no such run."""
+        self.run(run_id)
+        return self._ledgers[run_id]
+
+    def peers_live(self, run_id: str) -> int:
+        """How many peers of a run are live now; `UnknownRunError` if there is no such run."""
+        return len(self.ledger(run_id).peers_live(self._now()))
+
+    def progress(self, run_id: str) -> RunFacts:
+        """The progress of a run now; `UnknownRunError` if there is no such run."""
+        return self.ledger(run_id).facts(self._now())
+
+    def take_report(self, envelope: swarm_pb2.Envelope) -> int:
+        """Keep what a peer reports; returns its sequence number once that is on disk.
+
+        Raises `ForgedReportError`, `InvalidReportError`, `UnknownRunError`, `StaleReportError`,
+        `RunFullError`, `StorageError`. The last report taken may come again: nothing changes.
+        """
+        report = read_report(envelope, self._now())
+        ledger = self.ledger(report.run_id)
+        last = ledger.peers.get(report.peer.peer_id)
+        if last is not None and report.peer.sequence == last.sequence:
+            return last.sequence
+        if last is not None and report.peer.sequence < last.sequence:
+            raise StaleReportError(
+                f"report {report.peer.sequence} is older than {last.sequence}, the last one taken"
+            )
+        self._make_room(ledger, report, newcomer=last is None)
+        self._keep(ledger, report)
+        return report.peer.sequence
+
+    def _keep(self, ledger: Ledger, report: Report) -> None:
+        outcomes, validations = self._store.keep(report)
+        ledger.see(report.peer)
+        for outcome in outcomes:
+            ledger.add_outcome(outcome)
+        for validation in validations:
+            ledger.add_validation(validation)
+
+    def _make_room(self, ledger: Ledger, report: Report, newcomer: bool) -> None:
+        limits = self._limits
+        told, coming = ledger.outcomes_by_peer[report.peer.peer_id], len(report.outcomes)
+        if told + coming > limits.outcomes_per_peer:
+            raise RunFullError(f"at most {limits.outcomes_per_peer} rounds are kept of one peer")
+        if ledger.outcomes + coming > limits.outcomes_per_run:
+            raise RunFullError(f"at most {limits.outcomes_per_run} reports of rounds are kept")
+        if newcomer and len(ledger.peers) >= limits.peers_per_run:
+            self._forget_one(ledger, report.run_id)
+
+    def _forget_one(self, ledger: Ledger, run_id: str) -> None:
+        longest_silent = min(ledger.peers.values(), key=_last_heard)
+        if self._now() - longest_silent.received_at < self._limits.silent_seconds:
+            raise RunFullError(
+                f"run {run_id} has {self._limits.peers_per_run} peers, as many as are kept"
+            )
+        self._store.forget_peer(run_id, longest_silent.peer_id)
+        ledger.forget(longest_silent.peer_id)
+
+
+def _last_heard(peer: PeerState) -> float:
+    return peer.received_at
+
+
+def _verified(signed: coordinator_pb2.SignedSpec) -> RunSpec:
+    """The spec in a signed one whose form, hash and signature hold."""
+    try:
+        spec = parse_canonical(signed.spec)
+        verify_owner(signed.owner_key, signed.hash, signed.signature)
+    except (SpecError, BadSignatureError) as error:
+        raise InvalidSpecError(f"spec refused: {error}") from error
+    if hashlib.sha256(signed.spec).digest() != signed.hash:
+        raise InvalidSpecError("spec refused: its hash is another spec's")
+    return spec
+
+
+def _unchanged(known: Run, signed: coordinator_pb2.SignedSpec) -> Run:
+    if known.owner_key != signed.owner_key:
+        raise SpecChangedError(
+            f"run {known.run_id} belongs to another owner; choose another run_id"
+        )
+    if known.spec != signed.spec:
+        raise SpecChangedError(
+            f"run {known.run_id} exists with another spec, and specs never change;"
+            " choose another run_id"
+        )
+    return known
+
+
+def _read_ledger(store: Store, run_id: str) -> Ledger:
+    ledger = Ledger()
+    for peer in store.peers(run_id):
+        ledger.see(peer)
+    for outcome in store.outcomes(run_id):
+        ledger.add_outcome(outcome)
+    for validation in store.validations(run_id):
+        ledger.add_validation(validation)
+    return ledger

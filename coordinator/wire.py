@@ -1,0 +1,97 @@
+"""From the coordinator's facts to its gRPC messages. A missing loss travels as NaN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from coordinator.domain import PeerFacts, RoundFacts, Run, RunFacts
+from swarmpb.v1 import coordinator_pb2
+from swarmpb.version import PROTOCOL_VERSION
+
+
+def run_info(
+    run: Run, round_reached: int, initial_peers: Sequence[str], now: float
+) -> coordinator_pb2.RunInfo:
+    """What a peer needs to join `run` at `now` (unix seconds)."""
+    return coordinator_pb2.RunInfo(
+        run_id=run.run_id,
+        spec=coordinator_pb2.SignedSpec(
+            spec=run.spec, hash=run.spec_hash, owner_key=run.owner_key, signature=run.signature
+        ),
+        initial_peers=initial_peers,
+        protocol_version=PROTOCOL_VERSION,
+        server_time_ms=int(now * 1000),
+        created_at_ms=run.created_at_ms,
+        round=round_reached,
+    )
+
+
+def run_summary(
+    run: Run, peers_live: int, round_reached: int, tokens: int
+) -> coordinator_pb2.RunSummary:
+    """A run's line in a list."""
+    return coordinator_pb2.RunSummary(
+        run_id=run.run_id,
+        description=run.description,
+        created_at_ms=run.created_at_ms,
+        peers_live=peers_live,
+        round=round_reached,
+        tokens=tokens,
+        target_tokens=run.target_tokens,
+    )
+
+
+def run_progress(run: Run, facts: RunFacts) -> coordinator_pb2.RunProgress:
+    """The progress of `run`, peers and newest rounds included."""
+    return coordinator_pb2.RunProgress(
+        run_id=run.run_id,
+        round=facts.round,
+        tokens=facts.tokens,
+        target_tokens=run.target_tokens,
+        tokens_per_second=facts.tokens_per_second,
+        peers_live=facts.peers_live,
+        train_loss=_or_nan(facts.train_loss),
+        first_validation_loss=_or_nan(facts.first_validation_loss),
+        validation_loss=_or_nan(facts.validation_loss),
+        rounds_committed=facts.rounds_committed,
+        rounds_void=facts.rounds_void,
+        digests_agree=facts.digests_agree,
+        peers=[_peer_progress(peer) for peer in facts.peers],
+        rounds=[_round_progress(round_facts) for round_facts in facts.rounds],
+        bytes_sent_per_round=facts.bytes_sent_per_round,
+    )
+
+
+def _peer_progress(peer: PeerFacts) -> coordinator_pb2.PeerProgress:
+    return coordinator_pb2.PeerProgress(
+        peer_id=peer.state.peer_id,
+        name=peer.state.name,
+        phase=peer.state.phase,
+        reason=peer.state.reason,
+        round=peer.state.round,
+        tokens=peer.state.tokens,
+        tokens_per_second=peer.state.tokens_per_second,
+        train_loss=_or_nan(peer.state.train_loss),
+        rounds=peer.rounds,
+        seen_seconds_ago=peer.seen_seconds_ago,
+        live=peer.live,
+        version=peer.state.version,
+    )
+
+
+def _round_progress(facts: RoundFacts) -> coordinator_pb2.RoundProgress:
+    return coordinator_pb2.RoundProgress(
+        round=facts.round,
+        committed=facts.committed,
+        reason=facts.reason,
+        members=facts.members,
+        run_tokens=facts.run_tokens,
+        seconds=facts.seconds,
+        finished_by=facts.finished_by,
+        distinct_digests=facts.distinct_digests,
+    )
+
+
+def _or_nan(loss: float | None) -> float:
+    return math.nan if loss is None else loss
