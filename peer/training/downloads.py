@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import hashlib
 import http.client
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import psutil
 
 from peer.training.data import END, Text
 from peer.training.failure import TrainerFailure
@@ -19,6 +21,7 @@ from swarmpb.spec import Download
 
 _PIECE = 1 << 20
 _SILENCE_SECONDS = 30.0
+_DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def downloaded(downloads: tuple[Download, ...], cache: Path, notice: Callable[[str], None]) -> Text:
@@ -30,12 +33,21 @@ def downloaded(downloads: tuple[Download, ...], cache: Path, notice: Callable[[s
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(cache)
         for download in downloads:
             _make_present(download, cache, notice)
         path = _joined(downloads, cache)
         return np.memmap(path, dtype=np.uint8, mode="r")
     except OSError as error:
         raise TrainerFailure("data", f"the cache folder {cache} failed: {error}") from error
+
+
+def _remove_orphans(cache: Path) -> None:
+    """Remove what a killed process was writing."""
+    for part in cache.glob("*.part"):
+        writer = part.name.split(".")[-2]
+        if not (writer.isdigit() and psutil.pid_exists(int(writer))):
+            part.unlink(missing_ok=True)
 
 
 def _make_present(download: Download, cache: Path, notice: Callable[[str], None]) -> None:
@@ -92,7 +104,7 @@ def _receive(download: Download, file: BinaryIO) -> None:
     except http.client.HTTPException as error:
         raise _unusable(download, f"cannot be fetched: {type(error).__name__} {error}") from error
     except OSError as error:
-        if error.filename == file.name or error.errno == 28:
+        if error.errno in _DISK_FAULTS:
             raise  # our disk, not their server
         raise _unusable(download, f"cannot be fetched: {error}") from error
     if size != download.bytes or digest.hexdigest() != download.sha256:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from torch import Tensor
@@ -14,42 +13,48 @@ from peer.training.model import FlatModel
 
 
 def export_model(model: FlatModel, vector: Tensor, folder: Path) -> str:
-    """Write `vector`, shape (n,), as the parameters of `model`; empty, or why it failed.
+    """Write `model` with `vector`, shape (n,), as parameters; empty, or one line: why it failed.
 
-    All or nothing: a new folder beside the old one takes its place when it is complete.
+    All or nothing: a new folder beside the old one takes its place when it is complete. The
+    model has its own parameters again afterwards.
     """
-    if folder.exists() and not _is_ours(folder):
-        return f"{folder} exists and holds no exported model; choose another folder"
+    new = folder.with_name(f".{folder.name}.part")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            _write(model, vector, new)
-            _replace(folder, new)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+        if not _may_replace(folder):
+            return f"{folder} exists and holds no exported model; choose another folder"
+        shutil.rmtree(new, ignore_errors=True)  # of a killed process
+        new.mkdir(parents=True)
+        _write(model, vector, new)
+        _replace(folder, new)
     except OSError as error:
+        shutil.rmtree(new, ignore_errors=True)
         return f"the model could not be written to {folder}: {error}"
     return ""
 
 
-def _is_ours(folder: Path) -> bool:
+def _may_replace(folder: Path) -> bool:
+    if not folder.exists():
+        return True
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
     return not names or "config.json" in names
 
 
 def _write(model: FlatModel, vector: Tensor, folder: Path) -> None:
-    state = {**model.model.state_dict(), **model.views(vector)}
-    model.model.save_pretrained(folder, state_dict=state)
+    own = model.vector.clone()
+    model.vector.copy_(vector)  # tied parameters follow by themselves
+    try:
+        model.model.save_pretrained(folder)
+    finally:
+        model.vector.copy_(own)
     ByT5Tokenizer().save_pretrained(str(folder))
-    folder.chmod(0o755)  # mkdtemp's folders are for their owner alone
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
 
 
 def _replace(folder: Path, new: Path) -> None:
-    old = new.with_name(f"{new.name}.old")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     new.rename(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from peer.training.data import TextStream
@@ -92,9 +91,3 @@ class Evaluation:
         self._sum += self._model.loss_with(self._vector, tokens) * len(tokens)
         self._sequences += len(tokens)
         return None if self._left else self._sum / self._sequences
-
-
-@torch.no_grad()
-def to_host(vector: Tensor, target: Tensor) -> None:
-    """Copy a device's vector to shared memory, both of shape (n,)."""
-    target.copy_(vector)

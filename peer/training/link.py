@@ -7,6 +7,7 @@ import queue
 import select
 import socket
 import threading
+import traceback
 
 from peer.training.messages import MAX_LINE_BYTES, Message, Progress, decode, encode
 
@@ -37,8 +38,13 @@ class DaemonLink:
         self._socket.sendall(encode(message))
 
     def _receive(self) -> None:
-        while True:
-            self._commands.put(decode(self._line()))
+        try:
+            while True:
+                self._commands.put(decode(self._line()))
+        except ValueError:
+            # deaf to its daemon, a trainer must not go on
+            traceback.print_exc()
+            os._exit(1)
 
     def _line(self) -> bytes:
         # the daemon is gone: at once, even in the middle of a long inner step

@@ -1,0 +1,30 @@
+"""The daemon's side stays light, and the arguments of a trainer survive the trip."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from peer.training.options import TrainerOptions, TrainerStart
+
+
+def test_the_daemons_side_imports_no_torch() -> None:
+    code = "import sys, peer.training.client; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_arguments_come_back_as_they_were_given() -> None:
+    options = TrainerOptions("-12D3", Path("/tmp/a folder"), 3, "cpu", 4, 99)  # noqa: S108
+    start = TrainerStart(5, 7, options)
+    assert TrainerStart.from_argv(start.to_argv()) == start
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"threads": 0}, {"device": "abacus"}, {"micro_batch": -1}, {"first_batch": -1}]
+)
+def test_options_out_of_bounds_are_refused(wrong: dict[str, int | str]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainerOptions("peer", Path(), **wrong)  # type: ignore[arg-type]
