@@ -22,11 +22,11 @@ MAX_RECORD_BYTES = 16 * 1024
 MAX_REASON_LENGTH = 300
 
 
-class Unreachable(Exception):  # noqa: N818  a state of the network, not a fault of ours
+class Unreachable(Exception):
     """The other side did not answer in time, hung up, or is gone. Says which."""
 
 
-class Refused(Exception):  # noqa: N818  an answer, not a fault of ours
+class Refused(Exception):
     """The other side answered that it will not do it, and why."""
 
 

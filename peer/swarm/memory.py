@@ -7,7 +7,7 @@ as on a real connection.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,17 @@ from swarmpb.v1 import swarm_pb2
 _BUFFERED_MESSAGES = 4
 
 
+@dataclass(frozen=True)
+class Crossing:
+    """A message about to cross: the `number`-th (from 0) that `sender` sends on its stream."""
+
+    sender: str
+    receiver: str
+    method: str
+    number: int
+    is_reply: bool
+
+
 @dataclass
 class Hub:
     """What connects the networks of one test. Needs a task group to run handlers in."""
@@ -31,6 +42,8 @@ class Hub:
     tasks: TaskGroup
     networks: dict[str, MemoryNetwork] = field(default_factory=dict)
     records: dict[str, dict[str, tuple[bytes, float]]] = field(default_factory=dict)
+    tap: Callable[[Crossing], None] = lambda crossing: None
+    """Called before each message crosses: the place to inject a fault."""
 
     def join(self, identity: PeerIdentity | None = None) -> MemoryNetwork:
         """A new network; its peer id is that of `identity`."""
@@ -76,6 +89,9 @@ class MemoryNetwork:
         """Go on after `freeze`."""
         self._running.set()
 
+    def tap(self, receiver: str, method: str, number: int, is_reply: bool) -> None:
+        self._hub.tap(Crossing(self.peer_id, receiver, method, number, is_reply))
+
     # ---- Network -----------------------------------------------------------------------
 
     async def serve(self, handlers: Mapping[Method[Any, Any], Handler]) -> None:
@@ -92,8 +108,8 @@ class MemoryNetwork:
             raise Unreachable(f"{short(peer_id)} does not answer {method.name}")
         up_sender, up_receiver = anyio.create_memory_object_stream[Any](_BUFFERED_MESSAGES)
         down_sender, down_receiver = anyio.create_memory_object_stream[Any](_BUFFERED_MESSAGES)
-        far = _MemoryStream(other, self, down_sender, up_receiver, method.request, method.max_bytes)
-        near = _MemoryStream(self, other, up_sender, down_receiver, method.reply, method.max_bytes)
+        far = _MemoryStream(other, self, method, True, down_sender, up_receiver)
+        near = _MemoryStream(self, other, method, False, up_sender, down_receiver)
         handler = other._handlers[method.name][1]
         self._hub.tasks.start_soon(other._serve_stream, self.peer_id, far, handler)
         try:
@@ -143,23 +159,25 @@ class _MemoryStream:
         self,
         own: MemoryNetwork,
         other: MemoryNetwork,
+        method: Method[Any, Any],
+        is_reply: bool,
         sender: MemoryObjectSendStream[Any],
         receiver: MemoryObjectReceiveStream[Any],
-        incoming: type[Message],
-        max_bytes: int,
     ) -> None:
         self._own = own
         self._other = other
         self._sender = sender
         self._receiver = receiver
-        self._incoming = incoming
-        self._max_bytes = max_bytes
+        self._method = method
+        self._is_reply = is_reply
+        self._incoming = method.request if is_reply else method.reply
+        self._pushed = 0
         self.sent = 0
         self.received = 0
 
     async def send(self, message: Message, seconds: float) -> None:
         data = message.SerializeToString()
-        if len(data) > self._max_bytes:
+        if len(data) > self._method.max_bytes:
             raise ValueError(f"a {type(message).__name__} of {len(data)} bytes is too large")
         await self.push(data, seconds)
         self.sent += len(data)
@@ -169,9 +187,12 @@ class _MemoryStream:
 
     async def push(self, item: Any, seconds: float) -> None:
         other = short(self._other.peer_id)
+        own = self._own
+        own.tap(self._other.peer_id, self._method.name, self._pushed, self._is_reply)
+        self._pushed += 1
         try:
             with anyio.fail_after(seconds):
-                await self._own._running.wait()
+                await own._running.wait()
                 await self._sender.send(item)
         except TimeoutError as error:
             raise Unreachable(f"{other} did not read for {seconds:.1f} s") from error

@@ -1,0 +1,170 @@
+"""The last committed rounds: their manifests and the agreed bytes of their parts.
+
+Serves them to peers that missed a round, and fetches what this peer is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import anyio.to_thread
+
+from peer.averaging.codecs import codec_named
+from peer.averaging.exchange import fetch_part, send_part
+from peer.averaging.methods import MANIFEST
+from peer.averaging.parts import HeldPart
+from peer.averaging.roster import (
+    Malformed,
+    Manifest,
+    ManifestPart,
+    Roster,
+    manifest_message,
+    parse_manifest,
+)
+from peer.averaging.state import GlobalState, advance
+from peer.swarm.interface import Network, Refused, Stream, Unreachable, call, short
+from swarmpb.spec import RunSpec
+from swarmpb.v1 import swarm_pb2
+
+log = logging.getLogger(__name__)
+
+KEPT_ROUNDS = 2
+_REPLY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class KeptRound:
+    manifest: Manifest
+    held: Mapping[int, HeldPart]
+
+
+class Archive:
+    """Committed rounds that this peer can serve and replay."""
+
+    def __init__(self, network: Network, spec: RunSpec, random: Random) -> None:
+        self._network = network
+        self._spec = spec
+        self._codec = codec_named(spec.round.codec)
+        self._random = random
+        self._kept: OrderedDict[bytes, KeptRound] = OrderedDict()
+
+    def keep(self, manifest: Manifest, held: Mapping[int, HeldPart]) -> None:
+        """Remember a committed round; the oldest one goes."""
+        self._kept[manifest.state_digest] = KeptRound(manifest, held)
+        while len(self._kept) > KEPT_ROUNDS:
+            self._kept.popitem(last=False)
+
+    def part(self, attempt: bytes, index: int) -> HeldPart | None:
+        """A kept part, if this peer has it."""
+        for kept in self._kept.values():
+            if kept.manifest.roster.attempt == attempt:
+                return kept.held.get(index)
+        return None
+
+    async def on_manifest(
+        self, caller: str, request: swarm_pb2.ManifestRequest
+    ) -> swarm_pb2.Manifest:
+        """Answer `MANIFEST`: the manifest that led to a state."""
+        kept = self._kept.get(request.digest)
+        if kept is None:
+            raise Refused("this round is not kept here any more")
+        return manifest_message(kept.manifest, self._spec)
+
+    def outer_step(
+        self, base: GlobalState, tokens: int, roster: Roster, held: Mapping[int, HeldPart]
+    ) -> GlobalState:
+        """The state after these parts; parts that are not held stay as they were."""
+        outer, parts = self._spec.outer, roster.parts
+        gradients = ((parts[index], self._codec.decode(held[index].encoded)) for index in held)
+        return advance(base, gradients, tokens, outer.learning_rate, outer.momentum)
+
+    async def replay(
+        self, base: GlobalState, manifest: Manifest, held: Mapping[int, HeldPart]
+    ) -> GlobalState:
+        """Do a manifest's outer step; `Malformed` if it does not lead to the agreed digest."""
+        state = await anyio.to_thread.run_sync(
+            self.outer_step, base, manifest.tokens, manifest.roster, held
+        )
+        if state.digest != manifest.state_digest:
+            raise Malformed("its parts do not lead to the agreed state")
+        return state
+
+    async def gather(
+        self,
+        roster: Roster,
+        parts: Sequence[ManifestPart],
+        have: Mapping[int, HeldPart],
+        also: tuple[str, ...] = (),
+    ) -> dict[int, HeldPart]:
+        """All parts that are not void with their agreed bytes, from `have` or from holders.
+
+        also: peers to ask that finished the round later. Raises `Unreachable` if a part is not
+        to be had from anybody.
+        """
+        gathered: dict[int, HeldPart] = {}
+        for index, agreed in enumerate(parts):
+            gathered |= await self.gather_part(roster, index, agreed, have, also)
+        return gathered
+
+    async def gather_part(
+        self,
+        roster: Roster,
+        index: int,
+        agreed: ManifestPart,
+        have: Mapping[int, HeldPart],
+        also: tuple[str, ...] = (),
+    ) -> dict[int, HeldPart]:
+        """One part of `gather`, by its index; nothing for a void one."""
+        if agreed.void:
+            return {}
+        mine = have.get(index)
+        if mine is None or mine.digest != agreed.digest:
+            mine = await self._fetch(roster, index, agreed, also)
+        return {index: mine}
+
+    async def catch_up(
+        self, base: GlobalState, holder: str, digest: bytes
+    ) -> tuple[GlobalState, Manifest]:
+        """Replay the one round that leads from `base` to the state with `digest`.
+
+        Raises `Unreachable`, `Refused` or `Malformed` if that is not possible from here.
+        """
+        request = swarm_pb2.ManifestRequest(round=base.round + 1, digest=digest)
+        message = await call(self._network, holder, MANIFEST, request, _REPLY_SECONDS)
+        manifest = parse_manifest(message, self._spec, base.parameters.size)
+        if manifest.roster.digest != base.digest or manifest.state_digest != digest:
+            raise Malformed("its manifest does not lead from here to there")
+        held = await self.gather(manifest.roster, manifest.parts, {}, also=(holder,))
+        state = await self.replay(base, manifest, held)
+        self.keep(manifest, held)
+        return state, manifest
+
+    async def _fetch(
+        self, roster: Roster, index: int, agreed: ManifestPart, also: tuple[str, ...]
+    ) -> HeldPart:
+        size = self._codec.encoded_bytes(roster.parts[index].values)
+        holders = [roster.members[holder] for holder in agreed.holders]
+        self._random.shuffle(holders)
+        for holder in dict.fromkeys((*also, *holders)):
+            if holder == self._network.peer_id:
+                continue
+            try:
+                part = await fetch_part(
+                    self._network, holder, roster, index, size, self._spec.round.exchange_seconds
+                )
+            except (Unreachable, Refused, Malformed, TimeoutError) as error:
+                log.debug("part %d from %s: %s", index, short(holder), error)
+                continue
+            if part.digest == agreed.digest:
+                return part
+        raise Unreachable(f"nobody who holds part {index} can be reached")
+
+    async def serve_part(self, held: HeldPart | None, stream: Stream) -> None:
+        """Answer `PART` with a part that this peer has, or refuse."""
+        if held is None:
+            raise Refused("this part is not held here")
+        await send_part(stream, held, self._spec.round.exchange_seconds)

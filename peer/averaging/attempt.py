@@ -1,0 +1,71 @@
+"""One try at one round, as one member sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import anyio
+
+from peer.averaging.agreement import Acceptor
+from peer.averaging.codecs import FlatVector
+from peer.averaging.exchange import Exchange
+from peer.averaging.roster import Manifest, Roster
+from peer.averaging.state import GlobalState
+from swarmpb.v1 import swarm_pb2
+
+
+@dataclass(frozen=True)
+class LocalCut:
+    """A peer's inner work at the moment of a cut."""
+
+    parameters: FlatVector
+    """Local parameters, shape (n,); valid until the next cut."""
+    tokens: int
+    """Trained since the last cut that was merged."""
+    loss: float
+    """Mean training loss over those tokens, nats; NaN without any."""
+
+
+@dataclass
+class Attempt:
+    """What a member knows of an attempt, from its cut to the decision."""
+
+    id: bytes
+    leader: str
+    base: GlobalState
+    cut: LocalCut
+    started: float
+    roster: Roster | None = None
+    exchange: Exchange | None = None
+    roster_known: anyio.Event = field(default_factory=anyio.Event)
+    acceptor: Acceptor[swarm_pb2.Decision] = field(default_factory=Acceptor)
+    decided: anyio.Event = field(default_factory=anyio.Event)
+    next_state: GlobalState | None = None
+    """The leader's own outer step, done before it asks for agreement."""
+
+    def learn(self, decision: swarm_pb2.Decision) -> None:
+        """The roster has decided."""
+        self.acceptor.learn(decision)
+        self.decided.set()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended for this peer."""
+
+    attempt: bytes
+    round: int
+    """Committed: the round that was reached. Void: the round that was tried."""
+    committed: bool
+    reason: str
+    """Why it is void, or why this peer's work is not in it; empty if it is."""
+    members: int
+    merged: bool
+    """This peer's tokens count as merged."""
+    tokens: int
+    """Of this peer, in its cut."""
+    loss: float
+    seconds: float
+    bytes_sent: int
+    bytes_received: int
+    manifest: Manifest | None = None

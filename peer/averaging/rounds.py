@@ -1,0 +1,318 @@
+"""A peer's part in rounds: cut when a leader says so, exchange, agree, adopt.
+
+`leader.py` is the other side. Whatever goes wrong with another peer ends here as a void round
+or a peer left out, with its reason; the trainer never waits for any of it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from peer.averaging import methods
+from peer.averaging.archive import Archive
+from peer.averaging.attempt import Attempt, LocalCut, Outcome
+from peer.averaging.codecs import FlatVector, codec_named
+from peer.averaging.decision import Decision, answer, promise_message, recover, void
+from peer.averaging.exchange import Exchange, PartOwner
+from peer.averaging.feedback import ErrorFeedback
+from peer.averaging.parts import Part
+from peer.averaging.roster import (
+    ATTEMPT_BYTES,
+    Malformed,
+    Manifest,
+    Roster,
+    left_out_reason,
+    merged_members,
+    parse_manifest,
+    parse_roster,
+    report_message,
+)
+from peer.averaging.state import GlobalState, adoption_shift, pseudo_gradient
+from peer.swarm.interface import (
+    Handler,
+    Method,
+    Network,
+    Refused,
+    Stream,
+    Unreachable,
+    short,
+    unary,
+)
+from swarmpb.spec import RunSpec
+from swarmpb.v1 import swarm_pb2
+
+CUT_SECONDS = 5.0
+"""A peer that has not cut this long after the leader's call is left out of the round."""
+ROSTER_SECONDS = CUT_SECONDS + 3
+"""A member that has cut waits this long for the roster."""
+DECISION_SECONDS = 5.0
+"""This long after the exchange time, a member without a decision asks the others."""
+KEPT_ATTEMPTS = 8
+
+
+class Local(Protocol):
+    """What rounds need of their own peer."""
+
+    @property
+    def state(self) -> GlobalState: ...
+
+    def unwilling(self) -> str:
+        """Why this peer cannot take part in a round now; empty if it can."""
+
+    async def take_cut(self) -> LocalCut:
+        """Snapshot the local parameters between two inner steps; `Refused` if that fails."""
+
+    async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
+        """Make `state` the global state and add `shift` to the local parameters."""
+
+    async def conclude(self, outcome: Outcome) -> None:
+        """Take note of a void round."""
+
+    def fell_behind(self, reason: str) -> None:
+        """A committed round cannot be adopted from here: the state must be downloaded."""
+
+
+class Rounds:
+    """Takes part in the rounds of one run."""
+
+    def __init__(
+        self,
+        network: Network,
+        spec: RunSpec,
+        local: Local,
+        tasks: TaskGroup,
+        clock: Callable[[], float],
+        random: Random,
+    ) -> None:
+        self.network = network
+        self.spec = spec
+        self.local = local
+        self.random = random
+        self.archive = Archive(network, spec, random)
+        self.codec = codec_named(spec.round.codec)
+        self.feedback = ErrorFeedback(self.codec.lossy)
+        self._spec_hash = spec.hash()
+        self._tasks = tasks
+        self._clock = clock
+        self._active: Attempt | None = None
+        self._attempts: OrderedDict[bytes, Attempt] = OrderedDict()
+
+    def handlers(self) -> dict[Method[Any, Any], Handler]:
+        """The streams that this peer answers."""
+        return {
+            methods.CUT: unary(self._on_cut),
+            methods.ROSTER: unary(self._on_roster),
+            methods.EXCHANGE: self._on_exchange,
+            methods.PART: self._on_part,
+            methods.AGREEMENT: unary(self._on_agreement),
+            methods.MANIFEST: unary(self.archive.on_manifest),
+        }
+
+    @property
+    def busy(self) -> bool:
+        """Whether an attempt is under way."""
+        return self._active is not None
+
+    # ---- an attempt, from cut to conclusion --------------------------------------------
+
+    async def begin(self, attempt_id: bytes, leader: str) -> Attempt:
+        """Cut for an attempt; `Refused` if this peer cannot take part in it."""
+        if self._active is not None:
+            raise Refused(f"round {self._active.base.round} is still being decided")
+        if why := self.local.unwilling():
+            raise Refused(why)
+        base = self.local.state
+        nothing = LocalCut(base.parameters, 0, float("nan"))
+        attempt = Attempt(attempt_id, leader, base, nothing, self._clock())
+        self._active = attempt  # before the cut: a second leader must not cut in between
+        try:
+            attempt.cut = await self.local.take_cut()
+        except BaseException:
+            self._active = None
+            raise
+        self._attempts[attempt_id] = attempt
+        while len(self._attempts) > KEPT_ATTEMPTS:
+            self._attempts.popitem(last=False)
+        return attempt
+
+    async def exchange(self, attempt: Attempt, roster: Roster) -> Exchange:
+        """Trade the parts of an attempt's roster."""
+        parts, own = roster.parts, roster.index(self.network.peer_id)
+        cut = attempt.cut.parameters
+        gradient = await anyio.to_thread.run_sync(pseudo_gradient, attempt.base, cut)
+        payload = self.feedback.payload(gradient)
+        owner = None
+        if own < len(parts):
+            residual = self.feedback.of_answers(parts[own])
+            owner = PartOwner(roster, parts[own], self.codec, residual)
+        exchange = Exchange(self.network, roster, self.codec, payload, owner)
+        attempt.exchange, attempt.roster = exchange, roster
+        attempt.roster_known.set()
+        await exchange.run(self.spec.round.exchange_seconds)
+        return exchange
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Be free for another attempt."""
+        if self._active is attempt:
+            self._active = None
+
+    async def settle(self, attempt: Attempt) -> None:
+        """End an attempt by its decision, found out from the others if need be."""
+        decision = attempt.acceptor.decided
+        if decision is None:
+            decision = await recover(self.network, attempt, self.random)
+        await self.conclude(attempt, decision)
+
+    async def conclude(self, attempt: Attempt, decision: Decision) -> None:
+        """Apply a decision: adopt a committed round, or note a void one."""
+        try:
+            if not decision.HasField("manifest"):
+                await self.local.conclude(self._outcome(attempt, None, decision.reason))
+                return
+            manifest = parse_manifest(decision.manifest, self.spec, attempt.base.parameters.size)
+            await self._adopt(attempt, manifest)
+        except (Malformed, Unreachable, Refused) as error:
+            self.local.fell_behind(f"round {attempt.base.round} was committed, but {error}")
+        finally:
+            self.abandon(attempt)
+
+    async def _adopt(self, attempt: Attempt, manifest: Manifest) -> None:
+        have = attempt.exchange.held if attempt.exchange else {}
+        held = await self.archive.gather(manifest.roster, manifest.parts, have)
+        state = attempt.next_state
+        if state is None or state.digest != manifest.state_digest:
+            state = await self.archive.replay(attempt.base, manifest, held)
+        member = manifest.roster.index(self.network.peer_id)
+        included = [part for part in manifest.roster.parts if _has(manifest, part, member)]
+        shift = await anyio.to_thread.run_sync(
+            adoption_shift, attempt.base, state, attempt.cut.parameters, included
+        )
+        if attempt.exchange is not None:
+            own_part = next((it for it in manifest.roster.parts if it.index == member), None)
+            self.feedback.keep(attempt.exchange, included, own_part)
+        self.archive.keep(manifest, held)
+        reason = left_out_reason(manifest, member) if attempt.cut.tokens else "no inner work yet"
+        await self.local.adopt(state, shift, self._outcome(attempt, manifest, reason))
+
+    async def _follow(self, attempt: Attempt) -> None:
+        """See an attempt of another leader through."""
+        with anyio.move_on_after(ROSTER_SECONDS):
+            await attempt.roster_known.wait()
+        if attempt.roster is None:
+            silent = f"{short(attempt.leader)}, who leads, fell silent before the exchange"
+            await self.conclude(attempt, void(silent))
+            return
+        with anyio.move_on_after(self.spec.round.exchange_seconds + DECISION_SECONDS):
+            await attempt.decided.wait()
+        await self.settle(attempt)
+
+    def _outcome(self, attempt: Attempt, manifest: Manifest | None, reason: str) -> Outcome:
+        roster, exchange, cut = attempt.roster, attempt.exchange, attempt.cut
+        outcome = Outcome(
+            attempt=attempt.id,
+            round=attempt.base.round,
+            committed=False,
+            reason=reason,
+            members=len(roster.members) if roster else 0,
+            merged=False,
+            tokens=cut.tokens,
+            loss=cut.loss,
+            seconds=self._clock() - attempt.started,
+            bytes_sent=exchange.traffic.sent if exchange else 0,
+            bytes_received=exchange.traffic.received if exchange else 0,
+        )
+        if manifest is None:
+            return outcome
+        merged = merged_members(manifest.roster, manifest.parts)
+        member = manifest.roster.index(self.network.peer_id)
+        return replace(
+            outcome,
+            round=attempt.base.round + 1,
+            committed=True,
+            merged=cut.tokens > 0 and member in merged,
+        )
+
+    # ---- what other peers ask ----------------------------------------------------------
+
+    async def _on_cut(self, caller: str, request: swarm_pb2.CutRequest) -> swarm_pb2.CutReply:
+        if request.spec_hash != self._spec_hash:
+            raise Refused("another run spec")
+        if len(request.attempt) != ATTEMPT_BYTES or request.attempt in self._attempts:
+            raise Refused("not a new attempt")
+        state = self.local.state
+        if (request.round, request.digest) != (state.round, state.digest):
+            raise Refused(f"this peer is at round {state.round}, or has other parameters")
+        attempt = await self.begin(request.attempt, caller)
+        self._tasks.start_soon(self._follow, attempt)
+        return swarm_pb2.CutReply(tokens=attempt.cut.tokens)
+
+    async def _on_roster(self, caller: str, message: swarm_pb2.Roster) -> swarm_pb2.ExchangeReport:
+        attempt = self._active
+        if attempt is None or attempt.id != message.attempt or attempt.leader != caller:
+            raise Refused("no cut was made for this roster")
+        if attempt.roster is not None:
+            raise Refused("the roster is known already")
+        roster = self._checked(message, attempt)
+        exchange = await self.exchange(attempt, roster)
+        return report_message(exchange.held)
+
+    def _checked(self, message: swarm_pb2.Roster, attempt: Attempt) -> Roster:
+        try:
+            roster = parse_roster(message, self.spec, attempt.base.parameters.size)
+            own = roster.index(self.network.peer_id)
+        except ValueError as error:
+            raise Refused(f"the roster is wrong: {error}") from error
+        if (roster.leader, roster.round, roster.digest) != (
+            attempt.leader,
+            attempt.base.round,
+            attempt.base.digest,
+        ):
+            raise Refused("the roster is for another round")
+        if roster.tokens[own] != attempt.cut.tokens:
+            raise Refused("the roster has other tokens than this peer claimed")
+        return roster
+
+    async def _on_exchange(self, caller: str, stream: Stream) -> None:
+        seconds = self.spec.round.exchange_seconds
+        first = await stream.receive(seconds)
+        attempt = self._attempts.get(first.part.attempt) if first is not None else None
+        if attempt is None:
+            raise Refused("no such attempt here")
+        with anyio.move_on_after(CUT_SECONDS):  # the roster may be a moment behind
+            await attempt.roster_known.wait()
+        if attempt.exchange is None or attempt.exchange.roster.index(self.network.peer_id) != (
+            first.part.part
+        ):
+            raise Refused("this peer does not own that part")
+        await attempt.exchange.serve(caller, stream, seconds)
+
+    async def _on_part(self, caller: str, stream: Stream) -> None:
+        request = await stream.receive(CUT_SECONDS)
+        if request is None:
+            raise Refused("an empty request")
+        held = self.archive.part(request.attempt, request.part)
+        attempt = self._attempts.get(request.attempt)
+        if held is None and attempt is not None and attempt.exchange is not None:
+            held = attempt.exchange.held.get(request.part)
+        await self.archive.serve_part(held, stream)
+
+    async def _on_agreement(
+        self, caller: str, request: swarm_pb2.AgreementRequest
+    ) -> swarm_pb2.AgreementReply:
+        attempt = self._attempts.get(request.attempt)
+        if attempt is None:
+            raise Refused("no such attempt here")
+        return promise_message(answer(attempt, caller, request))
+
+
+def _has(manifest: Manifest, part: Part, member: int) -> bool:
+    outcome = manifest.parts[part.index]
+    return not outcome.void and member in outcome.included

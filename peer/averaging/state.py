@@ -1,0 +1,114 @@
+"""The global state of a run, its digest, the outer step, and what a peer adopts. No I/O.
+
+Nothing here uses a fused multiply-add: each operation is rounded by itself, so that all
+processors agree to the bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from peer.averaging.codecs import FlatVector
+from peer.averaging.parts import Part
+
+STATE_BLOCK_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True)
+class GlobalState:
+    """What every peer of a run agrees on. The vectors have shape (n,) and are never written to."""
+
+    round: int
+    """Committed rounds so far."""
+    tokens: int
+    """Tokens merged in the run so far."""
+    parameters: FlatVector
+    momentum: FlatVector
+    block_digests: tuple[bytes, ...] = field(init=False, repr=False)
+    digest: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        blocks = tuple(hashlib.sha256(block).digest() for block in self.blocks())
+        object.__setattr__(self, "block_digests", blocks)
+        digest = state_digest(self.round, self.tokens, self.parameters.size, blocks)
+        object.__setattr__(self, "digest", digest)
+
+    def blocks(self) -> Iterator[memoryview]:
+        """The bytes of the parameters, then of the momentum, in blocks of 512 KiB."""
+        for vector in (self.parameters, self.momentum):
+            data = np.ascontiguousarray(vector, dtype="<f4").data.cast("B")
+            for start in range(0, len(data), STATE_BLOCK_BYTES):
+                yield data[start : start + STATE_BLOCK_BYTES]
+
+
+def state_digest(round_: int, tokens: int, parameters: int, blocks: Iterable[bytes]) -> bytes:
+    """sha256 over round, tokens, number of parameters and the digests of all blocks."""
+    header = struct.pack("<QQQ", round_, tokens, parameters)
+    return hashlib.sha256(header + b"".join(blocks)).digest()
+
+
+def block_count(parameters: int) -> int:
+    """Blocks of a state with so many parameters, momentum included."""
+    return 2 * -(-parameters * 4 // STATE_BLOCK_BYTES)
+
+
+def outer_step(
+    parameters: FlatVector,
+    momentum: FlatVector,
+    gradient: FlatVector,
+    learning_rate: float,
+    momentum_factor: float,
+) -> tuple[FlatVector, FlatVector]:
+    """Nesterov on the averaged pseudo-gradient: the new (parameters, momentum), shape (n,) each.
+
+    m' = mu m + g;  theta' = theta - lr (g + mu m'). DiLoCo (arXiv:2311.08105), algorithm 1,
+    line 14, with Nesterov momentum as in Sutskever et al. 2013 in PyTorch's form.
+    """
+    rate, factor = np.float32(learning_rate), np.float32(momentum_factor)
+    new_momentum = momentum * factor
+    new_momentum += gradient
+    direction = new_momentum * factor
+    direction += gradient
+    direction *= rate
+    return parameters - direction, new_momentum
+
+
+def advance(
+    state: GlobalState,
+    gradients: Iterable[tuple[Part, FlatVector]],
+    tokens: int,
+    learning_rate: float,
+    momentum_factor: float,
+) -> GlobalState:
+    """The state after a round: the outer step on each averaged part, void parts as they were."""
+    parameters, momentum = state.parameters.copy(), state.momentum.copy()
+    for part, gradient in gradients:
+        at = part.where
+        parameters[at], momentum[at] = outer_step(
+            parameters[at], momentum[at], gradient, learning_rate, momentum_factor
+        )
+    return GlobalState(state.round + 1, tokens, parameters, momentum)
+
+
+def adoption_shift(
+    old: GlobalState, new: GlobalState, cut: FlatVector, included: Iterable[Part]
+) -> FlatVector:
+    """What a peer adds to its parameters to adopt `new`, shape (n,).
+
+    Where its work went into the mean: theta' - phi_cut, so that only the inner work since the
+    cut stays on top. Elsewhere: theta' - theta, so that all its work rides along.
+    """
+    shift = new.parameters - old.parameters
+    for part in included:
+        shift[part.where] = new.parameters[part.where] - cut[part.where]
+    return shift
+
+
+def pseudo_gradient(state: GlobalState, cut: FlatVector) -> FlatVector:
+    """theta - phi: the direction that an outer step of rate 1 subtracts to arrive at phi."""
+    return state.parameters - cut
