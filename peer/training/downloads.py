@@ -7,8 +7,10 @@ import errno
 import hashlib
 import http.client
 import os
+import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,16 +29,23 @@ _DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 def downloaded(downloads: tuple[Download, ...], cache: Path, notice: Callable[[str], None]) -> Text:
     """The files one after the other, each ended by `END`, memory-mapped from the cache folder.
 
-    What is missing is fetched; a cached file that is not what its name says is set aside as
+    What is missing is fetched; what is in the cache and not what the spec names is set aside as
     `.corrupt`, told through `notice`, and fetched again. `TrainerFailure("data")` if a file
     cannot be had or the folder cannot be written.
     """
+    names = "".join(download.sha256 for download in downloads)
+    path = cache / f"{hashlib.sha256(names.encode()).hexdigest()}.text"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         _remove_orphans(cache)
-        for download in downloads:
-            _make_present(download, cache, notice)
-        path = _joined(downloads, cache)
+        if not _keep_if_intact(path, downloads, notice):
+            for download in downloads:
+                one = cache / download.sha256
+                if not _keep_if_intact(one, (download,), notice):
+                    with _written_whole(one) as file:
+                        _receive(download, file)
+                        file.write(bytes([END]))
+            _join(downloads, path)
         return np.memmap(path, dtype=np.uint8, mode="r")
     except OSError as error:
         raise TrainerFailure("data", f"the cache folder {cache} failed: {error}") from error
@@ -50,36 +59,53 @@ def _remove_orphans(cache: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _make_present(download: Download, cache: Path, notice: Callable[[str], None]) -> None:
-    path = cache / download.sha256
-    if path.exists():
-        if _fits(path, download):
-            return
-        aside = path.with_suffix(".corrupt")
-        path.replace(aside)
-        notice(f"the cached copy of {download.url} was corrupt: set aside as {aside}, fetching it")
-    _fetch(download, path)
+def _keep_if_intact(
+    path: Path, downloads: Sequence[Download], notice: Callable[[str], None]
+) -> bool:
+    """Does `path` hold these documents? If it holds something else, it is set aside."""
+    if not path.exists():
+        return False
+    if _holds(path, downloads):
+        return True
+    aside = path.with_suffix(".corrupt")
+    path.replace(aside)
+    notice(f"a cached text was truncated or corrupt: set aside as {aside}, fetched again")
+    return False
 
 
-def _fits(path: Path, download: Download) -> bool:
-    if path.stat().st_size != download.bytes:
+def _holds(path: Path, downloads: Sequence[Download]) -> bool:
+    if path.stat().st_size != sum(download.bytes + 1 for download in downloads):
         return False
     with path.open("rb") as file:
-        return _digest(file) == download.sha256
+        for download in downloads:
+            digest = hashlib.sha256()
+            for piece in _pieces(file, download.bytes):
+                digest.update(piece)
+            if digest.hexdigest() != download.sha256 or file.read(1) != bytes([END]):
+                return False
+    return True
 
 
-def _digest(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    for piece in _pieces(file):
-        digest.update(piece)
-    return digest.hexdigest()
+def _join(downloads: tuple[Download, ...], path: Path) -> None:
+    """One file of all, so that any window of the text is a slice of one map."""
+    documents = [path.with_name(download.sha256) for download in downloads]
+    with _written_whole(path) as joined:
+        for document in documents:
+            with document.open("rb") as file:
+                joined.writelines(_pieces(file))
+    for document in documents:
+        document.unlink(missing_ok=True)
 
 
-def _fetch(download: Download, path: Path) -> None:
+@contextmanager
+def _written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name only once it is complete and on the disk."""
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            _receive(download, file)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -103,40 +129,20 @@ def _receive(download: Download, file: BinaryIO) -> None:
         raise _unusable(download, f"is no UTF-8 text: {error.reason}") from error
     except http.client.HTTPException as error:
         raise _unusable(download, f"cannot be fetched: {type(error).__name__} {error}") from error
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _unusable(download, f"cannot be fetched: {error}") from error
     except OSError as error:
         if error.errno in _DISK_FAULTS:
             raise  # our disk, not their server
         raise _unusable(download, f"cannot be fetched: {error}") from error
     if size != download.bytes or digest.hexdigest() != download.sha256:
         raise _unusable(download, "is not the file that the spec names (size or sha256 differ)")
-    file.flush()
-    os.fsync(file.fileno())
 
 
-def _joined(downloads: tuple[Download, ...], cache: Path) -> Path:
-    """All files in one, so that any window of the text is a slice of one map."""
-    names = "".join(download.sha256 for download in downloads)
-    path = cache / f"{hashlib.sha256(names.encode()).hexdigest()}.text"
-    size = sum(download.bytes + 1 for download in downloads)
-    if path.exists() and path.stat().st_size == size:
-        return path
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            for download in downloads:
-                with (cache / download.sha256).open("rb") as document:
-                    file.writelines(_pieces(document))
-                file.write(bytes([END]))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    while piece := file.read(_PIECE):
+def _pieces(file: BinaryIO, size: int = 1 << 62) -> Iterator[bytes]:
+    while piece := file.read(min(_PIECE, size)):
+        size -= len(piece)
         yield piece
 
 

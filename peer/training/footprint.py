@@ -61,9 +61,9 @@ def check(needed: Footprint, device: torch.device) -> None:
         _compare(needed.device + needed.host, free_memory(), "here")
 
 
-def free_memory() -> int:
-    """Bytes this process may still take: of the machine, and of its control group."""
-    return min([psutil.virtual_memory().available, *_free_in_control_groups(Path("/"))])
+def free_memory(root: Path = Path("/")) -> int:
+    """Bytes this process may still take: of the machine, and of its control groups under `root`."""
+    return min([psutil.virtual_memory().available, *_free_in_control_groups(root)])
 
 
 def _free_in_control_groups(root: Path) -> list[int]:

@@ -21,6 +21,8 @@ MAX_COUNT = 4096
 """Layers, heads, experts: what is built one by one must be bounded before it is built."""
 MAX_SIZE = 1 << 24
 
+_HEADS = ("attention", "key_value")
+
 
 def check_model(spec: RunSpec) -> list[str]:
     """Every problem of `spec.model` in words, one line each; empty if there is none.
@@ -117,6 +119,16 @@ def _check_fit(config: PreTrainedConfig, spec: RunSpec) -> list[str]:
         value = getattr(config, key, None)
         if isinstance(value, int) and value < 1:
             problems.append(f"model.config.{key}: {value} is below 1")
+    heads, shared = (getattr(config, f"num_{kind}_heads", None) for kind in _HEADS)
+    if isinstance(heads, int) and isinstance(shared, int) and (shared < 1 or heads % shared):
+        problems.append(
+            f"model.config.num_key_value_heads: {shared} "
+            f"does not divide num_attention_heads, {heads}"
+        )
+    for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        value = getattr(config, key, None)
+        if isinstance(value, int) and isinstance(vocabulary, int) and value >= vocabulary:
+            problems.append(f"model.config.{key}: {value} is not below vocab_size, {vocabulary}")
     return problems
 
 

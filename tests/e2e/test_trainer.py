@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import numpy as np
 import psutil
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, ByT5Tokenizer
 
 from peer.training import data
 from peer.training.client import Trainer
@@ -124,7 +126,18 @@ async def test_it_trains_cuts_shifts_evaluates_and_exports(tmp_path: Path) -> No
         with pytest.raises(OSError, match="choose another folder"):
             await trainer.export(trained, occupied)
         assert (await trainer.cut()).inner_steps > still.inner_steps
-    assert sorted(os.listdir(tmp_path)) == ["model", "occupied"]
+    assert_exported(tmp_path / "model")
+
+
+def assert_exported(folder: Path) -> None:
+    """The folder loads by transformers alone, nothing lies beside it, and it can write."""
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model", "occupied"]
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = ByT5Tokenizer.from_pretrained(folder)
+    prompt = tokenizer("def main(", return_tensors="pt", add_special_tokens=False)
+    written = model.generate(**prompt, max_new_tokens=20, do_sample=False)
+    assert tokenizer.decode(written[0]).startswith("def main(")
+    assert written.shape[1] > prompt["input_ids"].shape[1]
 
 
 async def test_whatever_is_pending_ends_with_the_trainer(tmp_path: Path) -> None:

@@ -1,0 +1,237 @@
+"""Models as one flat vector, their memory, their optimizers, and micro-batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from torch import Tensor
+
+from peer.training import footprint
+from peer.training.data import TextStream
+from peer.training.export import export_model
+from peer.training.failure import TrainerFailure, failed
+from peer.training.inner import Evaluation, InnerTraining
+from peer.training.model import FlatModel, build_model, choose_device
+from swarmpb.spec import RunSpec, preset
+from tests.tiny import tiny_config, tiny_spec
+
+CPU = torch.device("cpu")
+TEXT = (np.arange(50_000) * 7 % 251).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def training(spec: RunSpec, micro_batch: int = 0) -> InnerTraining:
+    model = build_model(spec, CPU, micro_batch)
+    return InnerTraining(spec, model, TextStream(TEXT, spec, "peer-a"), micro_batch)
+
+
+def test_the_same_seed_builds_the_same_model() -> None:
+    one, same = (build_model(tiny_spec(), CPU, 0).vector for _ in range(2))
+    other = build_model(tiny_spec().model_copy(update={"seed": 8}), CPU, 0).vector
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_parameters_and_gradients_are_views_of_one_vector_and_tied_ones_count_once() -> None:
+    model = build_model(tiny_spec(), CPU, 0)
+    named = dict(model.model.named_parameters())
+    assert model.vector.dtype == torch.float32
+    assert model.vector.numel() == sum(parameter.numel() for parameter in named.values())
+    assert list(model.views(model.vector)) == list(named)
+    assert "lm_head.weight" not in named
+    model.loss(torch.ones((1, 16), dtype=torch.int64)).backward()
+    expected = torch.cat([p.grad.reshape(-1) for p in named.values() if p.grad is not None])
+    assert torch.equal(model.gradient, expected)
+    model.vector.fill_(0.5)
+    assert all(bool((parameter == 0.5).all()) for parameter in named.values())
+    assert bool((model.model.get_output_embeddings().weight == 0.5).all())
+
+
+def test_the_demo_has_about_a_million_parameters() -> None:
+    assert 900_000 < build_model(preset("demo"), CPU, 0).vector.numel() < 1_200_000
+
+
+def test_a_loss_with_other_parameters_is_the_loss_of_a_model_that_has_them() -> None:
+    model = build_model(tiny_spec(), CPU, 0)
+    tokens = torch.arange(32).reshape(2, 16)
+    before = model.vector.clone()
+    other = torch.randn_like(before) * 0.1
+    loss = model.loss_with(other, tokens)
+    assert torch.equal(model.vector, before)
+    assert not model.gradient.any()
+    model.vector.copy_(other)
+    assert loss == float(model.loss(tokens).detach())
+
+
+def test_an_evaluation_weighs_every_sequence_alike() -> None:
+    model = build_model(tiny_spec(), CPU, 0)
+    sequences = torch.arange(48).reshape(3, 16)
+    evaluation = Evaluation(model, model.vector, list(sequences.split(2)))
+    assert evaluation.advance() is None
+    whole = float(model.loss(sequences).detach())
+    assert evaluation.advance() == pytest.approx(whole, rel=1e-6)
+
+
+def test_memory_is_estimated_from_the_shape() -> None:
+    spec = preset("demo")
+    needed = footprint.estimate(build_model(spec, CPU, 0).model, spec, 0)
+    assert needed.host == 4 * 10 * 1_038_720
+    assert 30e6 < needed.device < 200e6
+    smaller = footprint.estimate(build_model(spec, CPU, 0).model, spec, 1)
+    assert smaller.device < needed.device
+    assert smaller.host == needed.host
+
+
+def test_too_large_a_model_is_told_without_allocating() -> None:
+    config = {**preset("demo").model.config, "hidden_size": 65_536, "num_hidden_layers": 96}
+    process = psutil.Process()
+    before = process.memory_info().rss
+    with pytest.raises(TrainerFailure, match=r"needs about \d+\.\d GB of memory") as failure:
+        build_model(tiny_spec(model={"config": config}), CPU, 0)
+    assert failure.value.cause == "too_large"
+    assert process.memory_info().rss - before < 200e6
+
+
+def test_a_control_groups_limit_counts(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup/box/inner"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/box/inner\n")
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("5\n")
+    (group.parent / "memory.max").write_text("1000\n")
+    (group.parent / "memory.current").write_text("300\n")
+    assert footprint.free_memory(tmp_path) == 700
+    assert footprint.free_memory(tmp_path / "nothing") > 700
+
+
+def test_micro_batches_change_memory_and_not_the_result() -> None:
+    spec = tiny_spec(inner={"batch_size": 5})
+    whole, parts = training(spec), training(spec, micro_batch=2)
+    batch = torch.arange(80).reshape(5, 16)
+    losses = [inner._add_gradients(batch) for inner in (whole, parts)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    # not the updated parameters: Muon would magnify what rounding does to tiny gradients
+    assert torch.allclose(parts.model.gradient, whole.model.gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_training_lowers_the_loss(optimizer: str) -> None:
+    rates = {"adamw_learning_rate": 0.003 if optimizer == "muon" else None}
+    inner = training(tiny_spec(inner={"optimizer": optimizer, "learning_rate": 0.01, **rates}))
+    inner.inner_step()
+    first = inner.loss_sum
+    for _ in range(60):
+        inner.inner_step()
+    before = inner.loss_sum
+    inner.inner_step()
+    assert inner.loss_sum - before < first - 1
+    assert inner.tokens == 62 * 32
+
+
+def test_the_rate_follows_the_tokens_of_the_run() -> None:
+    spec = tiny_spec(inner={"warmup_tokens": 0, "cooldown_tokens": 1000})
+    inner = training(spec)
+    inner.load(inner.model.vector.clone(), run_tokens=spec.stop.tokens)
+    before = inner.model.vector.clone()
+    inner.inner_step()
+    assert torch.equal(inner.model.vector, before)  # the cooldown has come to zero
+    inner.shift(torch.zeros_like(before), run_tokens=0)
+    inner.inner_step()
+    assert not torch.equal(inner.model.vector, before)
+
+
+def test_loading_forgets_the_optimizer_and_shifting_does_not() -> None:
+    spec = tiny_spec(inner={"warmup_tokens": 0})
+    fresh, shifted, loaded = (training(spec) for _ in range(3))
+    start = fresh.model.vector.clone()
+    for inner in (shifted, loaded):
+        inner.inner_step()
+    shifted.shift(start - shifted.model.vector, 0)
+    loaded.load(start, 0)
+    batch = fresh._text.batch(1)
+    updates = []
+    for inner in (fresh, shifted, loaded):
+        inner._text.batch = lambda number: batch  # type: ignore[method-assign]
+        inner.inner_step()
+        updates.append(inner.model.vector)
+    assert torch.equal(updates[0], updates[2])
+    assert not torch.allclose(updates[0], updates[1], atol=1e-4)
+
+
+def test_a_training_that_diverges_says_so() -> None:
+    inner = training(tiny_spec())
+    inner.load(torch.full_like(inner.model.vector, float("nan")), 0)
+    with pytest.raises(TrainerFailure, match="loss nan") as failure:
+        inner.inner_step()
+    assert failure.value.cause == "diverged"
+
+
+def test_an_export_that_fails_leaves_the_old_one_and_the_model(tmp_path: Path) -> None:
+    model = build_model(tiny_spec(), CPU, 0)
+    before = model.vector.clone()
+    folder = tmp_path / "deep" / "model"
+    assert export_model(model, torch.zeros_like(before), folder) == ""
+    assert export_model(model, before, folder) == ""
+    assert torch.equal(model.vector, before)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+    (tmp_path / "file").touch()
+    assert "could not be written" in export_model(model, before, tmp_path / "file" / "model")
+    assert "exists and holds no exported model" in export_model(model, before, tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (MemoryError(), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory"),
+        (TrainerFailure("data", "no text"), "data"),
+        (RuntimeError("shape mismatch"), "bug"),
+    ],
+)
+def test_errors_have_causes(error: Exception, cause: str) -> None:
+    assert failed(error).cause == cause
+
+
+def test_a_device_that_is_not_there_is_told() -> None:
+    assert choose_device("cpu") == CPU
+    if not torch.cuda.is_available():
+        with pytest.raises(TrainerFailure, match="no cuda device here"):
+            choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [
+        ("GPTNeoXForCausalLM", {"intermediate_size": 64}),
+        ("Qwen2ForCausalLM", {"intermediate_size": 64, "num_key_value_heads": 2}),
+        (
+            "MixtralForCausalLM",
+            {"intermediate_size": 64, "num_key_value_heads": 1, "num_local_experts": 2},
+        ),
+    ],
+)
+def test_other_architectures_train_too(architecture: str, config: dict[str, Any]) -> None:
+    shared = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    values = {key: tiny_config()[key] for key in shared} | config
+    inner = training(tiny_spec(model={"architecture": architecture, "config": values}))
+    before = inner.model.vector.clone()
+    inner.inner_step()
+    assert not torch.equal(inner.model.vector, before)
+
+
+def test_flat_vectors_split_as_they_were_joined() -> None:
+    model: FlatModel = build_model(tiny_spec(), CPU, 0)
+    vector: Tensor = torch.arange(model.vector.numel(), dtype=torch.float32)
+    joined = torch.cat([view.reshape(-1) for view in model.views(vector).values()])
+    assert torch.equal(joined, vector)
