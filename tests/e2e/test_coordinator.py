@@ -1,0 +1,423 @@
+"""A real `coordinator serve`, asked over real gRPC and through its own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from coordinator.registration import sign
+from coordinator.servicer import MAX_REQUEST_BYTES
+from swarmpb.exits import Exit
+from swarmpb.signing import OwnerKey, PeerIdentity
+from swarmpb.spec import parse_toml, preset, preset_text
+from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, swarm_pb2
+from swarmpb.version import PROTOCOL_VERSION
+from tests.reporting import identity, round_message, signed_report
+
+COMMAND = Path(sys.executable).with_name("coordinator")
+
+
+@dataclass(frozen=True)
+class Home:
+    """A user's folders for a coordinator, apart from those of the machine."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def temporary(self) -> Path:
+        return self.path / "t"
+
+    def environment(self) -> dict[str, str]:
+        self.temporary.mkdir(exist_ok=True)
+        return {
+            **os.environ,
+            "XDG_CONFIG_HOME": str(self.path / "config"),
+            "COORDINATOR_STATE_DIR": str(self.state),
+            "TMPDIR": str(self.temporary),
+            "COLUMNS": "80",
+            "NO_COLOR": "1",
+        }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A `coordinator` command, to its end."""
+        return subprocess.run(
+            [COMMAND, *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+class Server:
+    """A running `coordinator serve` that has said where it listens."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.lines.append(line.strip())
+            if line.startswith("join with:"):
+                return
+        raise AssertionError(f"coordinator serve ended early: {process.communicate()}")
+
+    @property
+    def address(self) -> str:
+        return self.lines[0].removeprefix("grpc ")
+
+    @property
+    def initial_peer(self) -> str:
+        return self.lines[1].removeprefix("p2p ")
+
+    @property
+    def p2p_port(self) -> str:
+        return self.initial_peer.split("/")[4]
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Signal the process; its exit code and what it wrote to stderr."""
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=20)
+        return self.process.returncode, errors
+
+
+@contextmanager
+def serving(home: Home, *arguments: str) -> Iterator[Server]:
+    ports = () if "--p2p-port" in arguments else ("--p2p-port", "0")
+    process = subprocess.Popen(
+        [COMMAND, "serve", "--grpc-port", "0", *ports, *arguments],
+        env=home.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield Server(process)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def stub_of(address: str) -> Iterator[coordinator_pb2_grpc.CoordinatorStub]:
+    with grpc.insecure_channel(address) as channel:
+        yield coordinator_pb2_grpc.CoordinatorStub(channel)
+
+
+@contextmanager
+def refused(code: grpc.StatusCode, words: str) -> Iterator[None]:
+    with pytest.raises(grpc.RpcError) as caught:
+        yield
+    error = caught.value
+    assert isinstance(error, grpc.Call)
+    details = error.details() or ""
+    assert error.code() == code, details
+    assert re.search(words, details), details
+    assert "\n" not in details
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("coordinator"))
+
+
+@pytest.fixture(scope="module")
+def shared(shared_home: Home) -> Iterator[Server]:
+    """One coordinator with the run `demo` for all tests that do not end it."""
+    with serving(shared_home, "--demo") as server:
+        yield server
+        assert server.stop() == (0, "")
+
+
+@pytest.fixture
+def stub(shared: Server) -> Iterator[coordinator_pb2_grpc.CoordinatorStub]:
+    with stub_of(shared.address) as it:
+        yield it
+
+
+# ---- what peers ask --------------------------------------------------------------------
+
+
+def test_a_peer_finds_what_it_needs_to_join(
+    shared: Server, stub: coordinator_pb2_grpc.CoordinatorStub
+) -> None:
+    info = stub.GetRun(coordinator_pb2.GetRunRequest(run_id="demo"))
+    assert info.spec.spec == preset("demo").canonical()
+    assert info.spec.hash == preset("demo").hash()
+    assert list(info.initial_peers) == [shared.initial_peer]
+    assert info.protocol_version == PROTOCOL_VERSION
+    assert info.server_time_ms >= info.created_at_ms > 0
+
+
+def test_reports_become_progress(stub: coordinator_pb2_grpc.CoordinatorStub) -> None:
+    for number in range(2):
+        told = signed_report(
+            identity(number),
+            round=3,
+            rounds=[round_message(it) for it in (1, 2, 3)],
+            train_loss=2.0,
+        )
+        assert stub.Report(told).accepted_sequence == 1
+    progress = stub.GetProgress(coordinator_pb2.GetRunRequest(run_id="demo"))
+    assert (progress.peers_live, progress.round, progress.tokens) == (2, 3, 3000)
+    assert (progress.rounds_committed, progress.digests_agree) == (3, True)
+    assert progress.tokens_per_second == 200.0
+
+
+def test_an_unknown_run_is_named(stub: coordinator_pb2_grpc.CoordinatorStub) -> None:
+    ask = coordinator_pb2.GetRunRequest(run_id="nope")
+    with refused(grpc.StatusCode.NOT_FOUND, "no run named 'nope'"):
+        stub.GetRun(ask)
+    with refused(grpc.StatusCode.NOT_FOUND, "coordinator run list"):
+        stub.GetProgress(ask)
+
+
+def test_unsigned_and_forged_reports_are_refused(
+    stub: coordinator_pb2_grpc.CoordinatorStub,
+) -> None:
+    with refused(grpc.StatusCode.UNAUTHENTICATED, "public key"):
+        stub.Report(swarm_pb2.Envelope(kind="report", payload=b"x"))
+    forged = signed_report(identity(0), peer_id=identity(1).peer_id, sequence=9)
+    with refused(grpc.StatusCode.UNAUTHENTICATED, "signed it"):
+        stub.Report(forged)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "tokens_per_second is inf"):
+        stub.Report(signed_report(identity(2), tokens_per_second=float("inf")))
+
+
+def test_a_message_too_large_to_be_a_report_is_refused_unread(
+    stub: coordinator_pb2_grpc.CoordinatorStub,
+) -> None:
+    flood = swarm_pb2.Envelope(kind="report", payload=bytes(MAX_REQUEST_BYTES + 1))
+    with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max"):
+        stub.Report(flood)
+    assert stub.ListRuns(coordinator_pb2.ListRunsRequest()).runs
+
+
+# ---- what owners ask -------------------------------------------------------------------
+
+
+def test_an_owner_creates_a_run_from_an_edited_preset_that_then_stays_as_it_is(
+    shared: Server,
+    shared_home: Home,
+    stub: coordinator_pb2_grpc.CoordinatorStub,
+    tmp_path: Path,
+) -> None:
+    printed = shared_home.run("run", "preset", "demo")
+    assert printed.stdout == preset_text("demo")
+    spec = tmp_path / "mine.toml"
+    spec.write_text(printed.stdout.replace('"demo"', '"mine"', 1))
+    created = shared_home.run("run", "create", str(spec), "--coordinator", shared.address)
+    assert (created.returncode, created.stderr) == (0, "")
+    assert f"peer join --run mine --coordinator {shared.address}" in created.stdout
+
+    same = parse_toml(spec.read_text())
+    other = parse_toml(spec.read_text().replace("seed = 1", "seed = 2"))
+    key = OwnerKey.load_or_create(shared_home.path / "config" / "murmuration" / "owner.key")
+    again = stub.RegisterRun(coordinator_pb2.RegisterRunRequest(spec=sign(same, key)))
+    assert again.spec.hash.hex() in created.stdout
+    with refused(grpc.StatusCode.ALREADY_EXISTS, "specs never change"):
+        stub.RegisterRun(coordinator_pb2.RegisterRunRequest(spec=sign(other, key)))
+
+
+def test_a_bad_spec_is_told_with_all_its_faults_in_one_line(
+    shared: Server, shared_home: Home, tmp_path: Path
+) -> None:
+    spec = tmp_path / "bad.toml"
+    spec.write_text(
+        preset_text("demo")
+        .replace("seed = 1", "sede = 1")
+        .replace("momentum = 0.5", "momentum = 1.5")
+        .replace('codec = "int8"', 'codec = "int3"')
+    )
+    told = shared_home.run("run", "create", str(spec), "--coordinator", shared.address)
+    assert told.returncode == Exit.BAD_SPEC
+    assert told.stderr.count("\n") == 1
+    for fault in ("sede: unknown key", "seed: missing", "outer.momentum", "round.codec"):
+        assert fault in told.stderr
+
+
+def test_a_model_that_transformers_does_not_know_is_a_bad_spec(
+    shared: Server, shared_home: Home, tmp_path: Path
+) -> None:
+    spec = tmp_path / "bad.toml"
+    spec.write_text(preset_text("demo").replace("LlamaForCausalLM", "LammaForCausalLM"))
+    told = shared_home.run("run", "create", str(spec), "--coordinator", shared.address)
+    assert told.returncode == Exit.BAD_SPEC
+    assert "LammaForCausalLM" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_a_run_is_shown_to_people_and_to_scripts(
+    shared: Server, shared_home: Home, stub: coordinator_pb2_grpc.CoordinatorStub
+) -> None:
+    author = PeerIdentity.generate()
+    reason = "waiting: 1 of 2 peers needed; invite another with `peer join --run demo`"
+    stub.Report(signed_report(author, name="zoe", reason=reason, rounds=[round_message(1)]))
+    asked = ("--coordinator", shared.address)
+
+    listed = shared_home.run("run", "list", *asked)
+    assert "demo" in listed.stdout
+    shown = shared_home.run("run", "show", "demo", *asked).stdout
+    assert f"initial peer  {shared.initial_peer}\n" in shown
+    assert preset("demo").hash().hex() in shown
+    assert re.search(r"under way: \d peers? live", shown)
+    assert re.search(r"zoe .*0 s ago", shown)
+    assert "1 of 2 peers" in shown
+    table = shown.partition("\n\n")[2]
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert "\x1b" not in shown
+
+    (demo,) = [
+        it
+        for it in json.loads(shared_home.run("run", "list", "--json", *asked).stdout)
+        if it["run_id"] == "demo"
+    ]
+    assert demo["target_tokens"] == preset("demo").stop.tokens
+    facts = json.loads(shared_home.run("run", "show", "demo", "--json", *asked).stdout)
+    assert facts["info"]["spec"]["hash"] == preset("demo").hash().hex()
+    (zoe,) = [it for it in facts["progress"]["peers"] if it["name"] == "zoe"]
+    assert (zoe["peer_id"], zoe["live"], zoe["train_loss"]) == (author.peer_id, True, None)
+
+
+def test_an_unknown_run_and_a_silent_coordinator_have_their_exit_codes(
+    shared: Server, shared_home: Home
+) -> None:
+    unknown = shared_home.run("run", "show", "nope", "--coordinator", shared.address)
+    assert unknown.returncode == Exit.UNKNOWN_RUN
+    assert unknown.stderr == (
+        "coordinator: no run named 'nope'; `coordinator run list` shows them\n"
+    )
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        silent = shared_home.run("run", "list", "--coordinator", address)
+    assert silent.returncode == Exit.COORDINATOR_UNREACHABLE
+    assert silent.stderr.startswith(f"coordinator: no coordinator answers at {address}")
+    assert silent.stderr.count("\n") == 1
+
+
+# ---- starting and ending ---------------------------------------------------------------
+
+
+def test_a_restart_keeps_address_runs_and_reports_and_leaves_nothing_behind(home: Home) -> None:
+    with serving(home, "--demo") as first:
+        with stub_of(first.address) as stub:
+            stub.Report(signed_report(identity(), rounds=[round_message(1), round_message(2)]))
+        children = psutil.Process(first.process.pid).children(recursive=True)
+        first.process.kill()  # not even a goodbye
+        first.process.communicate()
+        assert psutil.wait_procs(children, timeout=10)[1] == []  # p2pd goes with it
+    with serving(home, "--p2p-port", first.p2p_port) as second:
+        assert second.initial_peer == first.initial_peer
+        with stub_of(second.address) as stub:
+            progress = stub.GetProgress(coordinator_pb2.GetRunRequest(run_id="demo"))
+            assert (progress.rounds_committed, progress.tokens) == (2, 2000)
+            assert [it.peer_id for it in progress.peers] == [identity().peer_id]
+            info = stub.GetRun(coordinator_pb2.GetRunRequest(run_id="demo"))
+            assert (info.round, list(info.initial_peers)) == (2, [first.initial_peer])
+        assert second.stop(signal.SIGINT) == (0, "")
+    assert list(home.temporary.iterdir()) == []
+    assert (home.state / "p2p_identity").stat().st_mode & 0o777 == 0o600
+
+
+def test_damaged_state_is_set_aside_and_said(home: Home) -> None:
+    home.state.mkdir()
+    (home.state / "coordinator.sqlite").write_bytes(b"no database " * 100)
+    (home.state / "p2p_identity").write_bytes(b"no identity")
+    with serving(home, "--demo") as server:
+        code, errors = server.stop()
+    assert code == 0
+    assert errors.count("damaged-1") == 2
+    assert len(list(home.state.glob("*.damaged-1"))) == 2
+
+
+def test_a_second_coordinator_in_the_same_folder_is_told_so(
+    shared: Server, shared_home: Home
+) -> None:
+    told = shared_home.run("serve", "--grpc-port", "0", "--p2p-port", "0")
+    assert told.returncode == Exit.ALREADY_RUNNING
+    assert str(shared.process.pid) in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_is_named_with_the_flag_that_changes_it(shared: Server, home: Home) -> None:
+    port = shared.address.rpartition(":")[2]
+    told = home.run("serve", "--grpc-port", port, "--p2p-port", "0")
+    assert told.returncode == Exit.PORT_IN_USE
+    assert port in told.stderr
+    assert "--grpc-port" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+    told = home.run("serve", "--grpc-port", "0", "--p2p-port", shared.p2p_port)
+    assert told.returncode == Exit.PORT_IN_USE
+    assert "--p2p-port" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_a_state_folder_that_cannot_be_written_is_told_in_one_line(home: Home) -> None:
+    home.state.write_text("a file where the folder should be")
+    told = home.run("serve", "--grpc-port", "0", "--p2p-port", "0")
+    assert told.returncode == Exit.STATE_FOLDER
+    assert "--state-dir" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_a_damaged_owner_key_is_never_replaced(home: Home) -> None:
+    key = home.path / "config" / "murmuration" / "owner.key"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(b"damaged")
+    told = home.run("serve", "--demo", "--grpc-port", "0", "--p2p-port", "0")
+    assert told.returncode == Exit.BAD_CONFIG
+    assert str(key) in told.stderr
+    assert key.read_bytes() == b"damaged"
+
+
+def test_a_host_name_is_a_usage_error(home: Home) -> None:
+    told = home.run("serve", "--host", "localhost")
+    assert told.returncode == 2
+    assert "127.0.0.1" in told.stderr
+
+
+# ---- the command itself ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [("serve",), ("run", "create"), ("run", "preset"), ("run", "list"), ("run", "show")]
+)
+def test_every_command_has_an_example(home: Home, command: tuple[str, ...]) -> None:
+    assert f"Example: coordinator {' '.join(command)}" in home.run(*command, "--help").stdout
+
+
+def test_asking_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, coordinator.cli, coordinator.client, coordinator.display;"
+        "print(sorted({'torch', 'hivemind', 'transformers', 'sqlalchemy'} & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert shown.stdout.strip() == "[]"
