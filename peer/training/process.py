@@ -7,6 +7,7 @@ network, and it does not outlive the daemon.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -31,12 +32,17 @@ def main() -> None:
     start = TrainerStart.from_argv(sys.argv[1:])
     link = DaemonLink(start.socket)
     _stay_offline()
+    # the collector's walks over all that is imported take a second of three
+    gc.disable()
     # slow imports, only now that the daemon's death would be noticed
     from peer.training.failure import failed
     from peer.training.session import open_session
 
     try:
-        serve(link, open_session(link, start))
+        session = open_session(link, start)
+        gc.freeze()
+        gc.enable()
+        serve(link, session)
     except Exception as error:  # whatever it is, the daemon is told what and why
         failure = failed(error)
         link.send(failure)
