@@ -87,14 +87,14 @@ def main(debug: bool) -> None:  # `PlainErrors` reads it
     type=PORT,
     default=config.DEFAULT_GRPC_PORT,
     show_default=True,
-    help="0: a free one.",
+    help="TCP port for peers and owners; 0 takes a free one.",
 )
 @click.option(
     "--p2p-port",
     type=PORT,
     default=config.DEFAULT_P2P_PORT,
     show_default=True,
-    help="0: a free one.",
+    help="TCP port of the swarm's first peer; 0 takes a free one.",
 )
 @click.option(
     "--state-dir",

@@ -37,9 +37,9 @@ class CoordinatorClient:
         self._address = address
         self._channel = grpc.insecure_channel(
             address,
-            # a proxy from the environment has no business between an owner and this machine
             options=(
                 ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+                # a proxy from the environment has no business between an owner and a coordinator
                 ("grpc.enable_http_proxy", 0),
             ),
         )

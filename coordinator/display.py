@@ -76,13 +76,22 @@ def seconds_ago(seconds: float) -> str:
     return f"{int(seconds)} s ago"
 
 
-def byte_size(count: float) -> str:
+def count(number: float) -> str:
+    """A number in five characters or so: 987, 12.3k, 1.25M."""
+    for unit in ("", "k", "M", "G", "T"):
+        if number < 999.5:  # what rounds to 1000 belongs to the next unit
+            return f"{number:.3g}{unit}" if unit else f"{number:.0f}"
+        number /= 1000
+    return f"{number:.3g}P"
+
+
+def byte_size(size: float) -> str:
     """Bytes in decimal units, three digits at most before the point."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def _facts(
@@ -96,8 +105,8 @@ def _facts(
         ("state", _state(progress)),
         (
             "round",
-            f"{progress.round} ({progress.rounds_committed} committed, {progress.rounds_void} void"
-            f" reported); digests {agree}",
+            f"{progress.round} ({progress.rounds_committed} committed,"
+            f" {progress.rounds_void} void); digests {agree}",
         ),
         ("tokens", f"{progress.tokens:,} of {progress.target_tokens:,} ({done})"),
         ("speed", f"{progress.tokens_per_second:,.0f} tokens/s"),
@@ -133,8 +142,8 @@ def _peers_table(peers: Iterable[coordinator_pb2.PeerProgress]) -> Table:
         table.add_row(
             Text(peer.name or peer.peer_id[-8:]),
             str(peer.round),
-            f"{peer.tokens:,}",
-            f"{peer.tokens_per_second:,.0f}",
+            count(peer.tokens),
+            count(peer.tokens_per_second),
             _loss(peer.train_loss),
             seconds_ago(peer.seen_seconds_ago),
             Text(_phase(peer)),

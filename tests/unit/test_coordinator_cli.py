@@ -1,0 +1,83 @@
+"""How the `coordinator` command words numbers and errors."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from coordinator.cli import PlainErrors
+from coordinator.display import byte_size, count, percent, seconds_ago
+from swarmpb.exits import Exit, UserError
+
+
+@click.group(cls=PlainErrors)
+@click.option("--debug", is_flag=True)
+def command(debug: bool) -> None:
+    """A command with every sort of end."""
+
+
+@command.command()
+def mistake() -> None:
+    raise UserError(Exit.UNKNOWN_RUN, "no run named 'x';\nlook again")
+
+
+@command.command()
+def bug() -> None:
+    raise ZeroDivisionError("division by zero")
+
+
+@command.command()
+def interrupted() -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_a_user_can_mend_is_one_line_with_its_own_exit_code() -> None:
+    end = CliRunner().invoke(command, ["mistake"])
+    assert end.exit_code == Exit.UNKNOWN_RUN
+    assert end.stderr == "coordinator: no run named 'x'; look again\n"
+    assert end.stdout == ""
+
+
+def test_a_bug_of_ours_says_so_and_how_to_see_more() -> None:
+    end = CliRunner().invoke(command, ["bug"])
+    assert end.exit_code == 1
+    assert end.stderr == (
+        "coordinator: a bug of ours: ZeroDivisionError: division by zero;"
+        " `coordinator --debug …` shows where\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["bug", "mistake"])
+def test_debug_shows_where_an_error_comes_from(name: str) -> None:
+    end = CliRunner().invoke(command, ["--debug", name])
+    assert "Traceback" in end.stderr
+    assert f"in {name}" in end.stderr
+
+
+def test_an_interrupt_is_no_bug() -> None:
+    end = CliRunner().invoke(command, ["interrupted"])
+    assert (end.exit_code, end.stderr.strip()) == (Exit.INTERRUPTED, "")
+
+
+def test_counts_are_short() -> None:
+    shown = [count(number) for number in (0, 999, 999.6, 12_345, 999_950, 1_245_760, 10**16)]
+    assert shown == ["0", "999", "1k", "12.3k", "1M", "1.25M", "10P"]
+
+
+def test_a_run_is_not_complete_before_it_is() -> None:
+    assert (percent(0, 10), percent(999, 1000), percent(12, 10)) == ("0 %", "99 %", "120 %")
+
+
+def test_ages_have_one_unit() -> None:
+    shown = [seconds_ago(seconds) for seconds in (0.4, 119, 121, 7300, 200_000)]
+    assert shown == ["0 s ago", "119 s ago", "2 min ago", "2 h ago", "2 d ago"]
+
+
+def test_byte_sizes_are_decimal() -> None:
+    assert [byte_size(size) for size in (0.0, 999, 1500, 2_500_000)] == [
+        "0 B",
+        "999 B",
+        "1.5 kB",
+        "2.5 MB",
+    ]
