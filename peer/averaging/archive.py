@@ -146,7 +146,7 @@ class Archive:
     async def _fetch(
         self, roster: Roster, index: int, agreed: ManifestPart, also: tuple[str, ...]
     ) -> HeldPart:
-        size = self._codec.encoded_bytes(roster.parts[index].values)
+        wanted = roster.parts[index]
         holders = [roster.members[holder] for holder in agreed.holders]
         self._random.shuffle(holders)
         for holder in dict.fromkeys((*also, *holders)):
@@ -154,9 +154,14 @@ class Archive:
                 continue
             try:
                 part = await fetch_part(
-                    self._network, holder, roster, index, size, self._spec.round.exchange_seconds
+                    self._network,
+                    holder,
+                    roster,
+                    wanted,
+                    self._codec,
+                    self._spec.round.exchange_seconds,
                 )
-            except (Unreachable, Refused, Malformed, TimeoutError) as error:
+            except (Unreachable, Refused, Malformed) as error:
                 log.debug("part %d from %s: %s", index, short(holder), error)
                 continue
             if part.digest == agreed.digest:

@@ -62,7 +62,9 @@ class PartOwner:
 
     async def offer(self, member: int, data: bytes) -> None:
         """Take a member's encoded part, or leave the member out and say why."""
-        values, problem = await anyio.to_thread.run_sync(self._decode, data)
+        values, problem = await anyio.to_thread.run_sync(
+            decoded, self._codec, data, self._part.values
+        )
         if member not in self._waiting:
             return  # sent twice, or too late: the first word stands
         if problem:
@@ -89,15 +91,6 @@ class PartOwner:
             return None
         return await anyio.to_thread.run_sync(self._average)
 
-    def _decode(self, data: bytes) -> tuple[FlatVector, str]:
-        try:
-            values = self._codec.decode(data)
-        except ValueError as error:
-            return np.empty(0, np.float32), str(error)
-        if values.size != self._part.values:
-            return values, f"{values.size} values instead of {self._part.values}"
-        return values, objection(values)
-
     def _settle(self, member: int) -> None:
         self._waiting.discard(member)
         if not self._waiting:
@@ -115,6 +108,17 @@ class PartOwner:
         left_out = tuple(LeftOut(member, why) for member, why in sorted(self._left_out.items()))
         self._offered.clear()
         return HeldPart(tuple(included), left_out, encoded)
+
+
+def decoded(codec: Codec, data: bytes, count: int) -> tuple[FlatVector, str]:
+    """The values of an encoded part, and what is wrong with them; empty if nothing is."""
+    try:
+        values = codec.decode(data)
+    except ValueError as error:
+        return np.empty(0, np.float32), str(error)
+    if values.size != count:
+        return values, f"{values.size} values instead of {count}"
+    return values, objection(values)
 
 
 @dataclass
@@ -165,9 +169,8 @@ class Exchange:
                         await stream.send(swarm_pb2.PartChunk(part=ticket), seconds)
                         await _send_bytes(stream, data, seconds)
                         await stream.finish(seconds)
-                        size = self.codec.encoded_bytes(part.values)
                         self.held[part.index] = await receive_part(
-                            stream, self.roster, size, seconds
+                            stream, self.roster, part, self.codec, seconds
                         )
                     finally:
                         self.traffic.add(stream)
@@ -215,28 +218,34 @@ async def send_part(stream: Stream, held: HeldPart, seconds: float) -> None:
     await _send_bytes(stream, held.encoded, seconds)
 
 
-async def receive_part(stream: Stream, roster: Roster, size: int, seconds: float) -> HeldPart:
-    """Take an answer of `size` encoded bytes. Raises `Malformed`, `Refused`, `Unreachable`."""
+async def receive_part(
+    stream: Stream, roster: Roster, part: Part, codec: Codec, seconds: float
+) -> HeldPart:
+    """Take an answer and check its values. Raises `Malformed`, `Refused`, `Unreachable`."""
     first = await stream.receive(seconds)
     if first is None or not first.HasField("answer"):
         raise Malformed("an answer without its header")
     included = parse_included(first.answer.included, len(roster.members))
     left_out = parse_left_out(first.answer.left_out, len(roster.members))
-    data = await receive_bytes(stream, size, seconds)
-    if len(data) != size:
-        raise Malformed(f"an answer of {len(data)} bytes instead of {size}")
+    data = await receive_bytes(stream, codec.encoded_bytes(part.values), seconds)
+    _, problem = await anyio.to_thread.run_sync(decoded, codec, data, part.values)
+    if problem:
+        raise Malformed(f"an answer with {problem}")
     return HeldPart(included, left_out, data)
 
 
 async def fetch_part(
-    network: Network, holder: str, roster: Roster, index: int, size: int, seconds: float
+    network: Network, holder: str, roster: Roster, part: Part, codec: Codec, seconds: float
 ) -> HeldPart:
-    """Get a part's agreed bytes from a member that holds them."""
-    with anyio.fail_after(seconds):
-        async with network.open(holder, PART, seconds) as stream:
-            request = swarm_pb2.PartRequest(attempt=roster.attempt, part=index)
-            await stream.send(request, seconds)
-            return await receive_part(stream, roster, size, seconds)
+    """Get a part's agreed bytes from a member that holds them. Raises as `receive_part`."""
+    try:
+        with anyio.fail_after(seconds):
+            async with network.open(holder, PART, seconds) as stream:
+                request = swarm_pb2.PartRequest(attempt=roster.attempt, part=part.index)
+                await stream.send(request, seconds)
+                return await receive_part(stream, roster, part, codec, seconds)
+    except TimeoutError as error:
+        raise Unreachable(f"no answer within {seconds:.1f} s") from error
 
 
 async def receive_bytes(stream: Stream, limit: int, seconds: float) -> bytes:

@@ -11,7 +11,7 @@ import anyio.to_thread
 from peer.averaging import methods
 from peer.averaging.agreement import Ballot
 from peer.averaging.attempt import Attempt
-from peer.averaging.decision import Decision, propose, recover, void
+from peer.averaging.decision import Decision, recover, void
 from peer.averaging.parts import MAX_MEMBERS, MAX_TOKENS, HeldPart, PartReport
 from peer.averaging.roster import (
     ATTEMPT_BYTES,
@@ -26,7 +26,7 @@ from peer.averaging.roster import (
     parse_report,
     roster_message,
 )
-from peer.averaging.rounds import CUT_SECONDS, Rounds
+from peer.averaging.rounds import Rounds
 from peer.swarm.interface import Refused, Unreachable, call, short
 from swarmpb.v1 import swarm_pb2
 
@@ -59,10 +59,12 @@ async def _attempt(rounds: Rounds, attempt: Attempt, others: Sequence[str]) -> D
     )
     reports = await _exchange(rounds, attempt, roster)
     decision = await _compile(rounds, attempt, roster, reports)
-    agreed = await propose(
-        rounds.network, attempt, roster.members, Ballot(0, attempt.leader), decision
-    )
-    return agreed or await recover(rounds.network, attempt, rounds.random)
+    voters = rounds.voters(attempt)
+    agreed = await voters.propose(Ballot(0, attempt.leader), decision)
+    if agreed is None:
+        agreed = await recover(voters, rounds.random)
+    rounds.announce(attempt, agreed)
+    return agreed
 
 
 def _too_few(tokens: dict[str, int], live: int, min_peers: int, refusals: list[str]) -> str:
@@ -89,11 +91,14 @@ async def _call_for_cut(
 
     async def ask(other: str) -> None:
         try:
-            reply = await call(rounds.network, other, methods.CUT, request, CUT_SECONDS)
+            reply = await call(rounds.network, other, methods.CUT, request, rounds.deadlines.cut)
         except (Unreachable, Refused) as error:
             refusals.append(f"{short(other)}: {error}")
         else:
-            tokens[other] = min(reply.tokens, MAX_TOKENS)
+            if reply.tokens > MAX_TOKENS:
+                refusals.append(f"{short(other)}: claims {reply.tokens} tokens")
+            else:
+                tokens[other] = reply.tokens
 
     async with anyio.create_task_group() as tasks:
         for other in others:
@@ -107,7 +112,7 @@ async def _exchange(
     """Run the exchange; by member, what each reports to hold. Silent members are missing."""
     reports: dict[int, list[PartReport]] = {}
     message = roster_message(roster, rounds.spec)
-    seconds = rounds.spec.round.exchange_seconds + CUT_SECONDS
+    seconds = rounds.spec.round.exchange_seconds + rounds.deadlines.report
 
     async def tell(index: int, member: str) -> None:
         try:

@@ -20,7 +20,8 @@ from peer.averaging import methods
 from peer.averaging.archive import Archive
 from peer.averaging.attempt import Attempt, LocalCut, Outcome
 from peer.averaging.codecs import FlatVector, codec_named
-from peer.averaging.decision import Decision, answer, promise_message, recover, void
+from peer.averaging.deadlines import DEADLINES, Deadlines
+from peer.averaging.decision import Decision, Voters, answer, promise_message, recover, void
 from peer.averaging.exchange import Exchange, PartOwner
 from peer.averaging.feedback import ErrorFeedback
 from peer.averaging.parts import Part
@@ -49,12 +50,6 @@ from peer.swarm.interface import (
 from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
 
-CUT_SECONDS = 5.0
-"""A peer that has not cut this long after the leader's call is left out of the round."""
-ROSTER_SECONDS = CUT_SECONDS + 3
-"""A member that has cut waits this long for the roster."""
-DECISION_SECONDS = 5.0
-"""This long after the exchange time, a member without a decision asks the others."""
 KEPT_ATTEMPTS = 8
 
 
@@ -91,11 +86,13 @@ class Rounds:
         tasks: TaskGroup,
         clock: Callable[[], float],
         random: Random,
+        deadlines: Deadlines = DEADLINES,
     ) -> None:
         self.network = network
         self.spec = spec
         self.local = local
         self.random = random
+        self.deadlines = deadlines
         self.archive = Archive(network, spec, random)
         self.codec = codec_named(spec.round.codec)
         self.feedback = ErrorFeedback(self.codec.lossy)
@@ -168,8 +165,18 @@ class Rounds:
         """End an attempt by its decision, found out from the others if need be."""
         decision = attempt.acceptor.decided
         if decision is None:
-            decision = await recover(self.network, attempt, self.random)
+            decision = await recover(self.voters(attempt), self.random)
+            self.announce(attempt, decision)
         await self.conclude(attempt, decision)
+
+    def voters(self, attempt: Attempt) -> Voters:
+        """The members that decide an attempt; it must have a roster."""
+        members = attempt.roster.members if attempt.roster else ()
+        return Voters(self.network, attempt, members, self.deadlines)
+
+    def announce(self, attempt: Attempt, decision: Decision) -> None:
+        """Tell the roster what was decided, without waiting for it."""
+        self._tasks.start_soon(self.voters(attempt).spread, decision)
 
     async def conclude(self, attempt: Attempt, decision: Decision) -> None:
         """Apply a decision: adopt a committed round, or note a void one."""
@@ -204,13 +211,13 @@ class Rounds:
 
     async def _follow(self, attempt: Attempt) -> None:
         """See an attempt of another leader through."""
-        with anyio.move_on_after(ROSTER_SECONDS):
+        with anyio.move_on_after(self.deadlines.cut + self.deadlines.roster):
             await attempt.roster_known.wait()
         if attempt.roster is None:
             silent = f"{short(attempt.leader)}, who leads, fell silent before the exchange"
             await self.conclude(attempt, void(silent))
             return
-        with anyio.move_on_after(self.spec.round.exchange_seconds + DECISION_SECONDS):
+        with anyio.move_on_after(self.spec.round.exchange_seconds + self.deadlines.decision):
             await attempt.decided.wait()
         await self.settle(attempt)
 
@@ -286,7 +293,7 @@ class Rounds:
         attempt = self._attempts.get(first.part.attempt) if first is not None else None
         if attempt is None:
             raise Refused("no such attempt here")
-        with anyio.move_on_after(CUT_SECONDS):  # the roster may be a moment behind
+        with anyio.move_on_after(self.deadlines.roster):  # the roster may be a moment behind
             await attempt.roster_known.wait()
         if attempt.exchange is None or attempt.exchange.roster.index(self.network.peer_id) != (
             first.part.part
@@ -295,7 +302,7 @@ class Rounds:
         await attempt.exchange.serve(caller, stream, seconds)
 
     async def _on_part(self, caller: str, stream: Stream) -> None:
-        request = await stream.receive(CUT_SECONDS)
+        request = await stream.receive(self.deadlines.vote)
         if request is None:
             raise Refused("an empty request")
         held = self.archive.part(request.attempt, request.part)

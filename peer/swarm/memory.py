@@ -124,15 +124,19 @@ class MemoryNetwork:
             with scope:
                 await self._running.wait()
                 try:
-                    await handler(caller, stream)
-                    await stream.finish(5)
-                except Refused as refusal:
-                    await stream.push(refusal, 5)
+                    await self._answer(caller, stream, handler)
                 except Unreachable:
                     return  # the caller is gone, as on a real connection
         finally:
             self._scopes.discard(scope)
             stream.close()
+
+    async def _answer(self, caller: str, stream: _MemoryStream, handler: Handler) -> None:
+        try:
+            await handler(caller, stream)
+            await stream.finish(5)
+        except Refused as refusal:
+            await stream.push(refusal, 5)
 
     async def publish(self, kind: str, payload: bytes, lifetime: float) -> None:
         await self._running.wait()

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import base58
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -60,7 +60,7 @@ class PeerIdentity:
         if data[:3] != b"\x08\x00\x12" or len(data) < 16:
             raise ValueError(f"{path} is not a libp2p identity")
         start = 3
-        while data[start] & 0x80:
+        while start < len(data) and data[start] & 0x80:
             start += 1
         key = serialization.load_der_private_key(data[start + 1 :], password=None)
         if not isinstance(key, rsa.RSAPrivateKey):
@@ -95,7 +95,7 @@ def open_envelope(envelope: swarm_pb2.Envelope, kind: str) -> tuple[str, bytes]:
         raise BadSignatureError(f"expected a signed {kind}, got a signed {envelope.kind[:32]!r}")
     try:
         key = serialization.load_der_public_key(envelope.public_key)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise BadSignatureError("the public key cannot be read") from error
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in _KEY_BITS:
         raise BadSignatureError("the public key is not RSA with 2048 or 4096 bits")
