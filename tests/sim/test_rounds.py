@@ -11,7 +11,7 @@ import pytest
 from peer.averaging.codecs import Codec, FlatVector, Int8
 from peer.averaging.leader import lead
 from peer.averaging.state import outer_step
-from peer.swarm.interface import Refused
+from peer.swarm.interface import Refused, Unreachable
 from peer.swarm.memory import Crossing, Hub, MemoryNetwork
 from tests.sim.swarm import PARAMETERS, SimulatedSwarm, simulated_swarm
 
@@ -125,17 +125,16 @@ async def test_a_member_lost_while_it_sends_is_left_out(fault: str, number: int)
 
 async def test_an_owner_that_dies_after_some_answers_does_not_void_its_part() -> None:
     async with simulated_swarm(4) as swarm:
-        owner = swarm.peers[3]
-        complete = []
+        owner, answered = swarm.peers[3], swarm.peers[1]
 
-        def die_after_the_first_complete_answer(crossing: Crossing) -> None:
-            if crossing.sender == owner.name and crossing.method == "exchange":
-                if crossing.is_reply and complete:
-                    owner.network.kill()
-                if crossing.is_reply and crossing.number == 2:  # header, bytes, end
-                    complete.append(crossing.receiver)
+        def answer_one_then_die(crossing: Crossing) -> None:
+            answers = crossing.method == "exchange" and crossing.is_reply and crossing.number == 1
+            if crossing.sender == owner.name and answers and crossing.receiver != answered.name:
+                raise Unreachable("the wire is cut")
+            if crossing.sender == answered.name and crossing.method == "roster":
+                owner.network.kill()
 
-        swarm.hub.tap = die_after_the_first_complete_answer
+        swarm.hub.tap = answer_one_then_die
         await swarm.round()
         await commits_without(swarm, lost=3)
         moved = swarm.peers[0].state.parameters
