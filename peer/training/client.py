@@ -203,10 +203,10 @@ class Trainer:
         """Read until the process is gone, then end all that waits for it."""
         errors = asyncio.create_task(death.last_words(self._process.stderr))
         broken = await self._read_messages()
+        self._writer.close()
         if broken:
             _signal(self._process.kill)
         status = await self._process.wait()
-        self._writer.close()
         os.close(self._memory)
         end = death.explain(status, self._failure, broken or await errors, self._stopping)
         for future in self._answers.values():

@@ -8,8 +8,11 @@ import select
 import socket
 import threading
 import traceback
+from typing import NoReturn
 
-from peer.training.messages import MAX_LINE_BYTES, Message, Progress, decode, encode
+from peer.training.messages import MAX_LINE_BYTES, Failed, Message, Progress, decode, encode
+
+_FAREWELL_SECONDS = 5.0
 
 
 class DaemonLink:
@@ -19,10 +22,12 @@ class DaemonLink:
         self._socket = socket.socket(fileno=descriptor)
         self._lines = self._socket.makefile("rb")
         self._commands: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._exit_status = 0
         first = self._line()
         self.spec_bytes = first.removesuffix(b"\n")
         """The first line: the run spec's canonical bytes."""
-        threading.Thread(target=self._receive, name="daemon-link", daemon=True).start()
+        self._receiver = threading.Thread(target=self._receive, name="daemon-link", daemon=True)
+        self._receiver.start()
 
     def pending(self, wait: bool) -> list[Message]:
         """The commands that came since the last call; with `wait`, at least one."""
@@ -35,7 +40,22 @@ class DaemonLink:
         """Tell the daemon; progress is left out while it does not read, as totals follow."""
         if isinstance(message, Progress) and not select.select([], [self._socket], [], 0)[1]:
             return
-        self._socket.sendall(encode(message))
+        try:
+            self._socket.sendall(encode(message))
+        except ConnectionError:
+            os._exit(self._exit_status)
+
+    def end(self, failure: Failed, status: int) -> NoReturn:
+        """Tell why, and exit once the daemon has read it.
+
+        Exiting earlier could fail a write of the daemon's, which would then lose what it has
+        not yet read.
+        """
+        self._exit_status = status
+        self.send(failure)
+        self._socket.shutdown(socket.SHUT_WR)
+        self._receiver.join(_FAREWELL_SECONDS)  # it exits when the daemon closes its end
+        os._exit(status)
 
     def _receive(self) -> None:
         try:
@@ -51,7 +71,7 @@ class DaemonLink:
         try:
             line = self._lines.readline(MAX_LINE_BYTES + 1)
         except ConnectionError:
-            os._exit(0)
+            os._exit(self._exit_status)
         if not line.endswith(b"\n"):
-            os._exit(0)
+            os._exit(self._exit_status)
         return line

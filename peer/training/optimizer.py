@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from peer.training.model import FlatModel
+from peer.training.muon import Muon
 from swarmpb.spec import RunSpec
 
 _ADAMW_BETAS = (0.9, 0.95)
@@ -17,8 +18,7 @@ _ADAMW_BETAS = (0.9, 0.95)
 class InnerOptimizer:
     """Muon for the matrices inside blocks and AdamW for the rest, or AdamW for everything.
 
-    Muon (Jordan et al. 2024): momentum, orthogonalised by Newton-Schulz iteration. AdamW:
-    arXiv:1711.05101. Weight decay on matrices inside blocks only.
+    AdamW: arXiv:1711.05101. Weight decay on matrices inside blocks only.
     """
 
     def __init__(self, model: FlatModel, spec: RunSpec) -> None:

@@ -45,10 +45,9 @@ def main() -> None:
         serve(link, session)
     except Exception as error:  # whatever it is, the daemon is told what and why
         failure = failed(error)
-        link.send(failure)
         if failure.cause == "bug":
             traceback.print_exc()
-        sys.exit(1 if failure.cause == "bug" else 3)
+        link.end(failure, status=1 if failure.cause == "bug" else 3)
 
 
 def serve(link: DaemonLink, session: Session) -> None:
