@@ -1,0 +1,153 @@
+"""What happens to a peer (events) and what it then does (effects): the machine's vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from peer.membership import Position, SwarmView
+
+
+class Phase(str, Enum):
+    """Where a peer is in its life."""
+
+    STARTING = "starting"
+    JOINING = "joining"
+    SYNCING = "syncing"
+    TRAINING = "training"
+    AVERAGING = "averaging"
+    LEAVING = "leaving"
+    STOPPED = "stopped"
+
+
+# ---- events ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainerReady:
+    """A trainer stands: the first one, or one that replaces a dead one."""
+
+
+@dataclass(frozen=True)
+class TrainerLost:
+    cause: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SwarmJoined:
+    """The network is up."""
+
+
+@dataclass(frozen=True)
+class ViewSeen:
+    view: SwarmView
+    wall: float
+    own_tokens: int
+    """Trained here since the last merged cut."""
+
+
+@dataclass(frozen=True)
+class StateAdopted:
+    """The global state moved, by a round or a download."""
+
+    position: Position
+    run_tokens: int
+
+
+@dataclass(frozen=True)
+class SyncFailed:
+    position: Position
+    reason: str
+
+
+@dataclass(frozen=True)
+class FellBehind:
+    """A committed round could not be adopted."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AttemptBegan:
+    leader: str
+
+
+@dataclass(frozen=True)
+class AttemptEnded:
+    leader: str
+    committed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class LeaveAsked:
+    """Ctrl-C or SIGTERM."""
+
+
+@dataclass(frozen=True)
+class WrappedUp:
+    """The run's last state is evaluated and, if asked for, written out."""
+
+
+Event = (
+    TrainerReady | TrainerLost | SwarmJoined | ViewSeen | StateAdopted | SyncFailed | FellBehind
+    | AttemptBegan | AttemptEnded | LeaveAsked | WrappedUp
+)  # fmt: skip
+
+
+# ---- effects ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BeginFromSeed:
+    """Take the model's first parameters, which follow from the spec, as round 0."""
+
+
+@dataclass(frozen=True)
+class ResumeCheckpoint:
+    """Take this machine's own checkpoint as the global state."""
+
+
+@dataclass(frozen=True)
+class Synchronise:
+    """Get a global state from other peers: replay one round, or download all of it."""
+
+    position: Position
+    holders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Lead an attempt at the next round."""
+
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Train:
+    on: bool
+
+
+@dataclass(frozen=True)
+class RestartTrainer:
+    smaller: bool
+    """With half the micro-batch: the last one ran out of memory."""
+
+
+@dataclass(frozen=True)
+class WrapUp:
+    """The target is reached: evaluate the last state, write the model if asked to."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Leave the swarm and end the process."""
+
+    code: int
+    reason: str
+
+
+Effect = (
+    BeginFromSeed | ResumeCheckpoint | Synchronise | Lead | Train | RestartTrainer | WrapUp | Stop
+)

@@ -1,0 +1,174 @@
+"""The swarm view: what the live peers' records say, and what follows from it. Pure.
+
+Everybody derives the same view from the same records, so nobody has to be asked who leads or
+which state is the run's. Every number in a record is bounded before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from swarmpb.spec import RoundSpec
+from swarmpb.v1 import swarm_pb2
+
+RECORD_SECONDS = 12.0
+"""A peer whose newest record is older is gone."""
+CLOCK_TOLERANCE = 3.0
+MAX_ROUND = 2**40
+MAX_TOKENS_PER_SECOND = 1e9
+MAX_TEXT = 200
+MAX_ADDRESSES = 8
+LEADER_PATIENCE = 3.0
+"""Seconds after which the next peer in the order leads instead of a silent one."""
+AT_WORK = frozenset({"training", "averaging"})
+GONE = frozenset({"stopped"})
+
+
+@dataclass(frozen=True)
+class Position:
+    """A global state, named."""
+
+    round: int
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class PeerFacts:
+    """A peer as its own record describes it."""
+
+    peer_id: str
+    position: Position | None
+    phase: str
+    pending_tokens: int
+    tokens_per_second: float
+    written_at: float
+    addresses: tuple[str, ...] = ()
+
+    def expected_tokens(self, now: float) -> float:
+        """Tokens trained since its last round by now, as far as the record lets one guess."""
+        age = min(max(0.0, now - self.written_at), RECORD_SECONDS)
+        return self.pending_tokens + self.tokens_per_second * age
+
+
+@dataclass(frozen=True)
+class SwarmView:
+    """The live peers of a run, the viewer included if its record has arrived."""
+
+    peers: tuple[PeerFacts, ...] = ()
+
+    def others(self, own: str) -> tuple[PeerFacts, ...]:
+        return tuple(peer for peer in self.peers if peer.peer_id != own)
+
+
+def parse_record(peer_id: str, payload: bytes, now: float) -> PeerFacts | None:
+    """A peer's record if it is its own, fresh and within bounds; now: unix seconds."""
+    try:
+        record = swarm_pb2.PeerRecord.FromString(payload)
+    except DecodeError:
+        return None
+    age = now - record.written_at
+    if record.peer_id != peer_id or not -CLOCK_TOLERANCE <= age <= RECORD_SECONDS:
+        return None
+    speed = record.tokens_per_second
+    if record.round > MAX_ROUND or not (math.isfinite(speed) and speed >= 0):
+        return None
+    position = Position(record.round, record.digest) if len(record.digest) == 32 else None
+    return PeerFacts(
+        peer_id,
+        position,
+        record.phase[:MAX_TEXT],
+        min(record.pending_tokens, MAX_ROUND),
+        min(speed, MAX_TOKENS_PER_SECOND),
+        record.written_at,
+        tuple(address[:MAX_TEXT] for address in record.addresses[:MAX_ADDRESSES]),
+    )
+
+
+def view_of(payloads: Mapping[str, bytes], now: float) -> SwarmView:
+    """The view that the live records of a run give; now: unix seconds."""
+    parsed = (parse_record(peer_id, payload, now) for peer_id, payload in payloads.items())
+    alive = (facts for facts in parsed if facts is not None and facts.phase not in GONE)
+    return SwarmView(tuple(sorted(alive, key=lambda facts: facts.peer_id)))
+
+
+def head(
+    others: Sequence[PeerFacts], own: Position | None, distrusted: Collection[Position] = ()
+) -> Position | None:
+    """The state that the run stands at: the one most peers hold.
+
+    One peer that claims a far round is outvoted, so it stops nobody. Ties go to the later
+    round, then to the smaller digest. `own` has a vote too.
+    """
+    votes = Counter(
+        peer.position
+        for peer in others
+        if peer.position is not None and peer.position not in distrusted
+    )
+    if own is not None:
+        votes[own] += 1
+    if not votes:
+        return None
+    latest = max(votes, key=lambda it: (votes[it], it.round))
+    tied = [it for it in votes if (votes[it], it.round) == (votes[latest], latest.round)]
+    return min(tied, key=lambda it: it.digest)
+
+
+def is_behind(own: Position, at: Position) -> bool:
+    """Whether a peer at `own` has to move to the head `at`; a peer ahead of it does not."""
+    return at.round > own.round or (at.round == own.round and at.digest != own.digest)
+
+
+def holders_of(others: Sequence[PeerFacts], at: Position) -> list[str]:
+    """The peers that hold a state."""
+    return [peer.peer_id for peer in others if peer.position == at]
+
+
+def companions(others: Sequence[PeerFacts], own: Position) -> list[str]:
+    """The peers to ask for a round: at work and not behind; those that stand elsewhere refuse."""
+    return [
+        peer.peer_id
+        for peer in others
+        if peer.phase in AT_WORK and peer.position is not None and peer.position.round >= own.round
+    ]
+
+
+def leading_order(
+    run_id: str, round_: int, peers: Collection[str], failed: Collection[str] = ()
+) -> list[str]:
+    """Who leads a round, and who instead if it does not: by rendezvous hashing.
+
+    failed: peers whose attempt at this round was void already; they come last.
+    """
+
+    def rank(peer_id: str) -> tuple[bool, bytes]:
+        key = f"{run_id}:{round_}:{peer_id}".encode()
+        return peer_id in failed, hashlib.sha256(key).digest()
+
+    return sorted(peers, key=rank)
+
+
+def cut_is_due(
+    others: Sequence[PeerFacts],
+    own: Position,
+    own_tokens: int,
+    elapsed: float,
+    spec: RoundSpec,
+    now: float,
+) -> bool:
+    """Whether the swarm has trained enough for a round, or long enough.
+
+    elapsed: seconds since this peer adopted `own`; now: unix seconds.
+    """
+    if elapsed < spec.min_seconds:
+        return False
+    if elapsed >= spec.max_seconds:
+        return True
+    together = [peer for peer in others if peer.position == own]
+    trained = own_tokens + sum(peer.expected_tokens(now) for peer in together)
+    return trained >= spec.target_tokens
