@@ -87,9 +87,10 @@ def answer(link: DaemonLink, session: Session, command: messages.Message) -> Non
 
 
 def _die_with_parent() -> None:
-    # the closed socket says the same, but not while an import or a kernel holds the interpreter
+    # the closed socket says the same, also to a trainer whose parent died before this call, but
+    # not while an import or a kernel holds the interpreter
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stay_offline() -> None:
