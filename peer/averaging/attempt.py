@@ -54,12 +54,15 @@ class Outcome:
     """How an attempt ended for this peer."""
 
     attempt: bytes
+    leader: str
     round: int
     """Committed: the round that was reached. Void: the round that was tried."""
     committed: bool
     reason: str
     """Why it is void, or why this peer's work is not in it; empty if it is."""
     members: int
+    member_index: int
+    """This peer's place among them; -1 if it has none."""
     merged: bool
     """This peer's tokens count as merged."""
     tokens: int

@@ -62,6 +62,9 @@ class Local(Protocol):
     def unwilling(self) -> str:
         """Why this peer cannot take part in a round now; empty if it can."""
 
+    def began(self, leader: str) -> None:
+        """Take note of an attempt; `adopt`, `conclude` or `fell_behind` will end it."""
+
     async def take_cut(self) -> LocalCut:
         """Snapshot the local parameters between two inner steps; `Refused` if that fails."""
 
@@ -126,14 +129,18 @@ class Rounds:
             raise Refused(f"round {self._active.base.round} is still being decided")
         if why := self.local.unwilling():
             raise Refused(why)
+        self.local.began(leader)
         base = self.local.state
         nothing = LocalCut(base.parameters, 0, float("nan"))
         attempt = Attempt(attempt_id, leader, base, nothing, self._clock())
         self._active = attempt  # before the cut: a second leader must not cut in between
         try:
             attempt.cut = await self.local.take_cut()
+        except Refused as refusal:
+            await self.conclude(attempt, void(str(refusal)))
+            raise
         except BaseException:
-            self._active = None
+            self.abandon(attempt)
             raise
         self._attempts[attempt_id] = attempt
         while len(self._attempts) > KEPT_ATTEMPTS:
@@ -192,6 +199,8 @@ class Rounds:
             self.abandon(attempt)
 
     async def _adopt(self, attempt: Attempt, manifest: Manifest) -> None:
+        if self.local.state.digest != attempt.base.digest:
+            raise Malformed("this peer has moved on to another state meanwhile")
         have = attempt.exchange.held if attempt.exchange else {}
         held = await self.archive.gather(manifest.roster, manifest.parts, have)
         state = attempt.next_state
@@ -225,10 +234,12 @@ class Rounds:
         roster, exchange, cut = attempt.roster, attempt.exchange, attempt.cut
         outcome = Outcome(
             attempt=attempt.id,
+            leader=attempt.leader,
             round=attempt.base.round,
             committed=False,
             reason=reason,
             members=len(roster.members) if roster else 0,
+            member_index=roster.index(self.network.peer_id) if roster else -1,
             merged=False,
             tokens=cut.tokens,
             loss=cut.loss,

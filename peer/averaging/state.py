@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,28 +33,40 @@ class GlobalState:
     digest: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        blocks = tuple(hashlib.sha256(block).digest() for block in self.blocks())
+        count = block_count(self.parameters.size)
+        blocks = tuple(hashlib.sha256(self.block(index)).digest() for index in range(count))
         object.__setattr__(self, "block_digests", blocks)
         digest = state_digest(self.round, self.tokens, self.parameters.size, blocks)
         object.__setattr__(self, "digest", digest)
 
-    def blocks(self) -> Iterator[memoryview]:
-        """The bytes of the parameters, then of the momentum, in blocks of 512 KiB."""
-        for vector in (self.parameters, self.momentum):
-            data = np.ascontiguousarray(vector, dtype="<f4").data.cast("B")
-            for start in range(0, len(data), STATE_BLOCK_BYTES):
-                yield data[start : start + STATE_BLOCK_BYTES]
+    def block(self, index: int) -> memoryview:
+        """The bytes of a block; `IndexError` if there is none with this index."""
+        start, stop = block_place(self.parameters.size, index)
+        vector, size = self.parameters, 4 * self.parameters.size
+        if start >= size:
+            vector, start, stop = self.momentum, start - size, stop - size
+        return np.ascontiguousarray(vector, dtype="<f4").data.cast("B")[start:stop]
+
+
+def block_count(parameters: int) -> int:
+    """Blocks of a state with so many parameters, momentum included."""
+    return 2 * -(-4 * parameters // STATE_BLOCK_BYTES)
+
+
+def block_place(parameters: int, index: int) -> tuple[int, int]:
+    """Where a block lies in the bytes of the parameters and, behind them, of the momentum."""
+    each = block_count(parameters) // 2
+    if not 0 <= index < 2 * each:
+        raise IndexError(f"there is no block {index}")
+    base = 4 * parameters * (index // each)
+    start = STATE_BLOCK_BYTES * (index % each)
+    return base + start, base + min(start + STATE_BLOCK_BYTES, 4 * parameters)
 
 
 def state_digest(round_: int, tokens: int, parameters: int, blocks: Iterable[bytes]) -> bytes:
     """sha256 over round, tokens, number of parameters and the digests of all blocks."""
     header = struct.pack("<QQQ", round_, tokens, parameters)
     return hashlib.sha256(header + b"".join(blocks)).digest()
-
-
-def block_count(parameters: int) -> int:
-    """Blocks of a state with so many parameters, momentum included."""
-    return 2 * -(-parameters * 4 // STATE_BLOCK_BYTES)
 
 
 def outer_step(

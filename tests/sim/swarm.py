@@ -52,6 +52,9 @@ class SimulatedPeer:
     def unwilling(self) -> str:
         return ""
 
+    def began(self, leader: str) -> None:
+        pass
+
     async def take_cut(self) -> LocalCut:
         return LocalCut(self.local.copy(), self.tokens, 1.0)
 

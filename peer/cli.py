@@ -1,0 +1,155 @@
+"""The `peer` command. Everything slow is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from peer.config import load_config
+from swarmpb.exits import Exit, UserError
+from swarmpb.version import SOFTWARE_VERSION
+
+_RUN_ID = click.option("--run", "run_id", required=True, metavar="ID", help="The run's name.")
+_STATE_DIR = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where this machine's files of its runs are kept.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(SOFTWARE_VERSION, prog_name="peer")
+@click.option("--debug", is_flag=True, help="Log everything; show where an error comes from.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Lend this machine to a training run, or look at what it does.
+
+    \b
+    Example: peer join --run demo
+    """
+    context.obj = debug
+
+
+@cli.command()
+@_RUN_ID
+@click.option("--coordinator", metavar="HOST:PORT", help="The run's coordinator.")
+@_STATE_DIR
+@click.option("--name", help="Pseudonym on the dashboard.")
+@click.option("--threads", type=int, help="Processor threads for training.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train.")
+@click.option("--host", help="Address to listen on for other peers.")
+@click.option("--p2p-port", type=int, help="Port to listen on for other peers; 0: a free one.")
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the model to this folder when the run reaches its target.",
+)
+@click.pass_obj
+def join(debug: bool, /, run_id: str, export: Path | None, **options: Any) -> None:
+    """Take part in a run until it ends or you press Ctrl-C.
+
+    \b
+    Settings come from the options, then PEER_COORDINATOR and PEER_STATE_DIR, then the file
+    peer.toml in the configuration folder, then defaults.
+    Example: peer join --run demo --coordinator 127.0.0.1:7700
+    """
+    config = load_config(options)
+    _prepare(debug)
+    import anyio
+
+    from peer.joining import JoinRequest, join
+
+    request = JoinRequest(run_id, config, export.absolute() if export else None)
+    stop = anyio.run(partial(join, request), backend_options={"use_uvloop": True})
+    if stop.code:
+        raise UserError(Exit(stop.code), stop.reason)
+    click.echo(f"stopped: {stop.reason}")
+
+
+@cli.command()
+@click.option("--run", "run_id", metavar="ID", help="The run's name; needed if there are several.")
+@_STATE_DIR
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def status(run_id: str | None, state_dir: Path | None, as_json: bool) -> None:
+    """Ask the peer that runs on this machine what it does.
+
+    \b
+    Example: peer status --run demo --json
+    """
+    from google.protobuf.json_format import MessageToDict
+
+    from peer.control import ask_status
+    from peer.status_text import describe
+
+    folder = _running_folder(load_config({"state_dir": state_dir}).state_dir, run_id)
+    reply = ask_status(folder)
+    if as_json:
+        fields = MessageToDict(
+            reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        fields["digest"] = reply.digest.hex()
+        click.echo(json.dumps(fields, indent=2))
+    else:
+        click.echo(describe(reply))
+
+
+def _running_folder(state_dir: Path, run_id: str | None) -> Path:
+    from peer.joining import run_folder
+    from peer.runtime import running
+
+    if run_id is not None:
+        return run_folder(state_dir, run_id)
+    folders = sorted(path.parent for path in state_dir.glob("runs/*/lock"))
+    active = [folder for folder in folders if running(folder)]
+    if len(active) > 1:
+        names = ", ".join(folder.name for folder in active)
+        raise UserError(Exit.NOT_RUNNING, f"several peers run here ({names}): name one with --run")
+    return active[0] if active else run_folder(state_dir, "…")
+
+
+def _prepare(debug: bool) -> None:
+    """Set up logging and the libraries' own noise, before they are imported."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its errors come to us as exceptions
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else "%(message)s",
+        stream=sys.stderr,
+    )
+
+
+def main() -> None:
+    """Entry point: one clear line and an exit code for what the user can mend."""
+    try:
+        code = cli(standalone_mode=False)
+    except UserError as error:
+        _show_trace()
+        click.echo(f"peer: {error}", err=True)
+        code = error.code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = Exit.INTERRUPTED
+    except Exception as error:
+        _show_trace()
+        click.echo(
+            f"peer: this is a bug of ours ({type(error).__name__}: {error}); run again with "
+            "`peer --debug …` to see where, and tell us",
+            err=True,
+        )
+        code = 1
+    sys.exit(int(code or 0))
+
+
+def _show_trace() -> None:
+    if "--debug" in sys.argv:
+        traceback.print_exc()

@@ -1,0 +1,207 @@
+"""Composition root of `peer join`: what is claimed, found and started, and in which order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import psutil
+
+from peer import events
+from peer.checkpoint import load_state
+from peer.config import PeerConfig
+from peer.control import serve_control
+from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
+from peer.daemon import Daemon, Settings
+from peer.display import show_live
+from peer.files import set_aside
+from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
+from peer.runtime import RuntimeFolder, state_folder_error
+from peer.status import status_reply
+from peer.swarm.interface import Network, short
+from peer.training.options import TrainerOptions
+from swarmpb.exits import Exit, UserError
+from swarmpb.signing import PeerIdentity, write_private
+from swarmpb.v1 import control_pb2
+
+log = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 5.0
+"""A leaving peer sees the round under way through for at most so long."""
+_IDENTITY = "identity.key"
+
+
+@dataclass(frozen=True)
+class JoinRequest:
+    """What `peer join` was asked for."""
+
+    run_id: str
+    config: PeerConfig
+    export: Path | None
+
+    @property
+    def folder(self) -> Path:
+        return run_folder(self.config.state_dir, self.run_id)
+
+    @property
+    def invitation(self) -> str:
+        return f"peer join --run {self.run_id} --coordinator {self.config.coordinator}"
+
+
+def run_folder(state_dir: Path, run_id: str) -> Path:
+    """Where a run's files are kept on this machine."""
+    return state_dir / "runs" / run_id
+
+
+async def join(request: JoinRequest) -> events.Stop:
+    """Take part in a run until it ends or the user stops it; raises `UserError`."""
+    async with AsyncExitStack() as stack:
+        runtime = RuntimeFolder.claim(request.folder, f"a peer of run {request.run_id}")
+        stack.callback(runtime.close)
+        try:
+            identity = _identity(request.folder / _IDENTITY)
+            coordinator = CoordinatorClient(request.config.coordinator)
+            stack.push_async_callback(coordinator.close)
+            metadata = await _find_run(request, coordinator)
+            checkpoint = await anyio.to_thread.run_sync(load_state, request.folder)
+        except OSError as error:
+            raise state_folder_error(request.folder, error) from error
+
+        async def connect(metadata: RunMetadata) -> Network:
+            return await _connect(request, runtime, metadata)
+
+        settings = _settings(request, identity)
+        daemon = Daemon(settings, metadata, identity, coordinator, checkpoint, connect)
+        return await _run(request, daemon, runtime)
+
+
+async def _run(request: JoinRequest, daemon: Daemon, runtime: RuntimeFolder) -> events.Stop:
+    started = time.monotonic()
+
+    def status() -> control_pb2.StatusReply:
+        return _status(request, daemon, started)
+
+    async with serve_control(runtime.path, status), anyio.create_task_group() as tasks:
+        tasks.start_soon(_obey_signals, daemon, runtime)
+        tasks.start_soon(show_live, status)
+        stop = await daemon.run()
+        tasks.cancel_scope.cancel()
+    return stop
+
+
+async def _obey_signals(daemon: Daemon, runtime: RuntimeFolder) -> None:
+    """The one place that handles signals: the first leaves, the second exits at once."""
+    async with _signals() as signals:
+        await signals.__anext__()
+        print("\nleaving; once more to stop at once", file=sys.stderr, flush=True)
+        daemon.leave()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_run_out_of_patience, daemon)
+            await signals.__anext__()
+            runtime.close()
+            os._exit(Exit.INTERRUPTED)  # trainer and p2pd die with this process
+
+
+async def _run_out_of_patience(daemon: Daemon) -> None:
+    await anyio.sleep(LEAVE_SECONDS)
+    daemon.stop_now(events.Stop(0, "left before the round was decided"))
+
+
+@asynccontextmanager
+async def _signals() -> AsyncIterator[AsyncIterator[signal.Signals]]:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        yield signals
+
+
+async def _find_run(request: JoinRequest, coordinator: CoordinatorClient) -> RunMetadata:
+    """From the coordinator, or from what was kept when it could be reached."""
+    kept = load_metadata(request.folder, request.run_id)
+    try:
+        published = await coordinator.run(request.run_id)
+    except CoordinatorUnreachable as error:
+        if kept is None:
+            raise UserError(
+                Exit.COORDINATOR_UNREACHABLE,
+                f"{error}; start one with `coordinator serve --demo`, or name the run's with "
+                "--coordinator HOST:PORT",
+            ) from error
+        log.warning("%s: joining run %s through the peers known here", error, request.run_id)
+        return kept
+    if kept is not None:
+        require_same_run(kept, published)
+        published = published.meeting(published.initial_peers + kept.initial_peers)
+    save_metadata(request.folder, published)
+    return published
+
+
+async def _connect(request: JoinRequest, runtime: RuntimeFolder, metadata: RunMetadata) -> Network:
+    # 1.6 s of imports, spent while the trainer process does its own
+    from peer.swarm.libp2p import Libp2pNetwork
+
+    config = request.config
+    return await Libp2pNetwork.start(
+        request.folder / _IDENTITY,
+        runtime.path,
+        config.host,
+        config.p2p_port,
+        metadata.initial_peers,
+    )
+
+
+def _identity(path: Path) -> PeerIdentity:
+    """This peer's key: kept since it first joined the run, or made now."""
+    try:
+        return PeerIdentity.load(path)
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        set_aside(path, str(error))
+    identity = PeerIdentity.generate()
+    write_private(path, identity.to_bytes())
+    return identity
+
+
+def _settings(request: JoinRequest, identity: PeerIdentity) -> Settings:
+    config = request.config
+    return Settings(
+        folder=request.folder,
+        name=config.name or f"peer-{short(identity.peer_id)}",
+        trainer=TrainerOptions(
+            peer_id=identity.peer_id,
+            cache_folder=request.folder / "data",
+            threads=config.threads,
+            device=config.device,
+        ),
+        invitation=request.invitation,
+        export=request.export,
+    )
+
+
+def _status(request: JoinRequest, daemon: Daemon, started: float) -> control_pb2.StatusReply:
+    reply = status_reply(daemon.snapshot())
+    reply.pid = os.getpid()
+    reply.uptime_seconds = time.monotonic() - started
+    reply.coordinator = request.config.coordinator
+    reply.coordinator_state = daemon.reporter.contact.describe(time.time())
+    reply.daemon_rss_bytes = _resident(os.getpid())
+    trainer = daemon.work.trainer
+    if trainer is not None:
+        reply.trainer_pid = trainer.pid
+        reply.trainer_rss_bytes = _resident(trainer.pid)
+    return reply
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

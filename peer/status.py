@@ -1,0 +1,177 @@
+"""What a peer tells about itself: to the swarm, to its coordinator, to its own user. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from peer.averaging.attempt import Outcome
+from peer.averaging.state import GlobalState
+from peer.events import Phase
+from peer.training.messages import Progress
+from swarmpb.v1 import control_pb2, coordinator_pb2, swarm_pb2
+from swarmpb.version import SOFTWARE_VERSION
+
+SPEED_WINDOW = 10.0
+"""Seconds over which tokens per second are measured."""
+LOSS_WINDOW = 20
+"""Inner steps over which the training loss is averaged."""
+KEPT_DURATIONS = 15
+
+
+class Speedometer:
+    """Tokens per second and mean loss over the last inner steps, from a trainer's totals."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, Progress]] = deque()
+
+    def reset(self) -> None:
+        """The trainer was replaced: its totals start again."""
+        self._seen.clear()
+
+    def add(self, progress: Progress, now: float) -> None:
+        """Take totals; now: monotonic seconds."""
+        self._seen.append((now, progress))
+        while len(self._seen) > 2 and self._seen[1][0] < now - SPEED_WINDOW:
+            self._seen.popleft()
+
+    def tokens_per_second(self, now: float) -> float:
+        """Over the last ten seconds; 0 before the second inner step and after a stop."""
+        if len(self._seen) < 2 or self._seen[-1][0] < now - SPEED_WINDOW:
+            return 0.0
+        (start, first), (end, last) = self._seen[0], self._seen[-1]
+        return (last.tokens - first.tokens) / (end - start) if end > start else 0.0
+
+    def loss(self) -> float:
+        """Mean over the last inner steps, nats per token; NaN before the second."""
+        if len(self._seen) < 2:
+            return math.nan
+        _, last = self._seen[-1]
+        first = next(it for _, it in self._seen if last.inner_steps - it.inner_steps <= LOSS_WINDOW)
+        if first is last:
+            first = self._seen[-2][1]
+        return (last.loss_sum - first.loss_sum) / (last.inner_steps - first.inner_steps)
+
+
+@dataclass
+class Snapshot:
+    """Everything that one moment's reports are made of."""
+
+    run_id: str
+    peer_id: str
+    name: str
+    phase: Phase = Phase.STARTING
+    reason: str = ""
+    state: GlobalState | None = None
+    tokens: int = 0
+    """Of this peer, merged."""
+    pending_tokens: int = 0
+    tokens_per_second: float = 0.0
+    train_loss: float = math.nan
+    inner_steps: int = 0
+    peers: int = 1
+    target_tokens: int = 0
+    addresses: tuple[str, ...] = ()
+    round_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def round(self) -> int:
+        return self.state.round if self.state else 0
+
+    @property
+    def digest(self) -> bytes:
+        return self.state.digest if self.state else b""
+
+
+def peer_record(snapshot: Snapshot, wall: float, sequence: int) -> swarm_pb2.PeerRecord:
+    """For the DHT; wall: unix seconds."""
+    return swarm_pb2.PeerRecord(
+        peer_id=snapshot.peer_id,
+        round=snapshot.round,
+        digest=snapshot.digest,
+        phase=snapshot.phase.value,
+        reason=snapshot.reason[:200],
+        tokens=snapshot.tokens,
+        pending_tokens=snapshot.pending_tokens,
+        tokens_per_second=snapshot.tokens_per_second,
+        inner_steps=snapshot.inner_steps,
+        train_loss=snapshot.train_loss,
+        written_at=wall,
+        sequence=sequence,
+        addresses=snapshot.addresses[:8],
+        version=SOFTWARE_VERSION,
+        name=snapshot.name,
+    )
+
+
+def progress_report(snapshot: Snapshot) -> coordinator_pb2.ProgressReport:
+    """For the coordinator; the reporter adds its number, its time and what happened since."""
+    return coordinator_pb2.ProgressReport(
+        run_id=snapshot.run_id,
+        peer_id=snapshot.peer_id,
+        phase=snapshot.phase.value,
+        reason=snapshot.reason[:200],
+        round=snapshot.round,
+        digest=snapshot.digest,
+        tokens=snapshot.tokens,
+        pending_tokens=snapshot.pending_tokens,
+        tokens_per_second=snapshot.tokens_per_second,
+        train_loss=snapshot.train_loss,
+        name=snapshot.name,
+        version=SOFTWARE_VERSION,
+    )
+
+
+def status_reply(snapshot: Snapshot) -> control_pb2.StatusReply:
+    """For `peer status`; the daemon adds what only it knows of its processes."""
+    durations = sorted(snapshot.round_seconds)
+    return control_pb2.StatusReply(
+        run_id=snapshot.run_id,
+        peer_id=snapshot.peer_id,
+        phase=snapshot.phase.value,
+        reason=snapshot.reason,
+        round=snapshot.round,
+        digest=snapshot.digest,
+        tokens=snapshot.tokens,
+        pending_tokens=snapshot.pending_tokens,
+        tokens_per_second=snapshot.tokens_per_second,
+        train_loss=snapshot.train_loss,
+        peers=snapshot.peers,
+        run_tokens=snapshot.state.tokens if snapshot.state else 0,
+        target_tokens=snapshot.target_tokens,
+        round_seconds=durations[len(durations) // 2] if durations else 0.0,
+        inner_steps=snapshot.inner_steps,
+    )
+
+
+def round_outcome(
+    outcome: Outcome, state: GlobalState, wall: float
+) -> coordinator_pb2.RoundOutcome:
+    """For the coordinator; state: this peer's after the attempt; wall: unix seconds."""
+    return coordinator_pb2.RoundOutcome(
+        round=outcome.round,
+        attempt=outcome.attempt,
+        committed=outcome.committed,
+        reason=outcome.reason[:200],
+        digest=state.digest,
+        run_tokens=state.tokens,
+        own_tokens=outcome.tokens if outcome.merged else 0,
+        bytes_sent=outcome.bytes_sent,
+        bytes_received=outcome.bytes_received,
+        seconds=outcome.seconds,
+        members=outcome.members,
+        finished_at_ms=int(wall * 1000),
+        train_loss=outcome.loss,
+        included=outcome.merged,
+    )
+
+
+def live_line(status: control_pb2.StatusReply) -> str:
+    """The one line that a terminal shows."""
+    loss = f"loss {status.train_loss:.3f}" if math.isfinite(status.train_loss) else "no loss yet"
+    share = f" ({status.run_tokens / status.target_tokens:.0%})" if status.target_tokens else ""
+    return (
+        f"{status.phase}: {status.reason} | at round {status.round}{share} | "
+        f"{status.tokens_per_second:,.0f} tokens/s | {loss} | {status.peers} peers"
+    )

@@ -1,0 +1,29 @@
+"""`peer status` for people."""
+
+from __future__ import annotations
+
+import math
+
+from swarmpb.v1 import control_pb2
+
+
+def describe(status: control_pb2.StatusReply) -> str:
+    """A few lines: what the peer does and why, its share, the run, the machine."""
+    loss = f"{status.train_loss:.3f}" if math.isfinite(status.train_loss) else "none yet"
+    share = f" of {status.target_tokens:,}" if status.target_tokens else ""
+    rows = [
+        ("peer", f"{status.peer_id} (process {status.pid}, up {status.uptime_seconds:.0f} s)"),
+        ("doing", f"{status.phase}: {status.reason}"),
+        ("run", f"{status.run_id}, round {status.round}, {status.run_tokens:,}{share} tokens"),
+        ("merged here", f"{status.tokens:,} tokens; {status.pending_tokens:,} not merged yet"),
+        ("speed", f"{status.tokens_per_second:,.0f} tokens/s, {status.inner_steps} inner steps"),
+        ("loss", f"{loss} (training, nats per token)"),
+        ("swarm", f"{status.peers} peers; a round takes {status.round_seconds:.2f} s to average"),
+        ("coordinator", f"{status.coordinator}, {status.coordinator_state}"),
+        (
+            "memory",
+            f"daemon {status.daemon_rss_bytes / 2**20:.0f} MiB, "
+            f"trainer {status.trainer_rss_bytes / 2**20:.0f} MiB",
+        ),
+    ]
+    return "\n".join(f"{name:12} {value}" for name, value in rows)

@@ -1,0 +1,160 @@
+"""This peer's own side of a round: its trainer, its global state, and what is not merged yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from peer.averaging.attempt import LocalCut, Outcome
+from peer.averaging.codecs import FlatVector
+from peer.averaging.parts import MAX_TOKENS
+from peer.averaging.state import GlobalState
+from peer.swarm.interface import Refused
+from peer.training.client import Trainer
+from peer.training.death import TrainerDied
+from peer.training.messages import CutDone, Progress
+
+NOTHING_DONE = Progress(inner_steps=0, tokens=0, loss_sum=0.0)
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Whom `LocalWork` tells what happened."""
+
+    began: Callable[[str], None]
+    adopted: Callable[[GlobalState, Outcome | None], None]
+    concluded: Callable[[Outcome], None]
+    fell_behind: Callable[[str], None]
+
+
+class LocalWork:
+    """Implements `peer.averaging.rounds.Local` over a trainer process."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+        self._state: GlobalState | None = None
+        self._previous: GlobalState | None = None
+        self._trainer: Trainer | None = None
+        self._merged = NOTHING_DONE
+        """The trainer's totals up to which its work is merged, or was dropped."""
+        self._cut: CutDone | None = None
+        self._finished_steps = 0
+        self.merged_tokens = 0
+        self.leaving = False
+
+    # ---- the state ---------------------------------------------------------------------
+
+    @property
+    def state(self) -> GlobalState:
+        if self._state is None:
+            raise Refused("this peer has no state yet")
+        return self._state
+
+    @property
+    def has_state(self) -> bool:
+        return self._state is not None
+
+    def states(self) -> list[GlobalState]:
+        """What this peer can give to others: the newest state, and the one before it."""
+        return [state for state in (self._state, self._previous) if state is not None]
+
+    # ---- the trainer -------------------------------------------------------------------
+
+    async def attach(self, trainer: Trainer) -> None:
+        """Work with this trainer from now on; a restarted one takes the global parameters."""
+        self._trainer, self._cut, self._merged = trainer, None, NOTHING_DONE
+        if self._state is not None:
+            await trainer.load(self._state.parameters, self._state.tokens)
+
+    def detach(self) -> None:
+        """The trainer is gone; so is what it had not merged."""
+        if self._trainer is not None:
+            self._finished_steps += self._trainer.totals.inner_steps
+        self._trainer = None
+
+    @property
+    def trainer(self) -> Trainer | None:
+        return self._trainer
+
+    @property
+    def totals(self) -> Progress:
+        return self._trainer.totals if self._trainer is not None else NOTHING_DONE
+
+    @property
+    def inner_steps(self) -> int:
+        """Since the daemon started, over all its trainers."""
+        return self._finished_steps + self.totals.inner_steps
+
+    @property
+    def pending_tokens(self) -> int:
+        """Trained and not merged yet."""
+        return max(0, self.totals.tokens - self._merged.tokens)
+
+    # ---- rounds ------------------------------------------------------------------------
+
+    def unwilling(self) -> str:
+        if self.leaving:
+            return "this peer is leaving"
+        if self._state is None:
+            return "this peer has no state yet"
+        if self._trainer is None:
+            return "this peer's trainer is being restarted"
+        return ""
+
+    def began(self, leader: str) -> None:
+        self._callbacks.began(leader)
+
+    async def take_cut(self) -> LocalCut:
+        trainer = self._trainer
+        if trainer is None:
+            raise Refused("this peer's trainer is being restarted")
+        try:
+            self._cut = await trainer.cut()
+        except TrainerDied as error:
+            raise Refused(f"this peer's trainer died: {error}") from error
+        steps = self._cut.inner_steps - self._merged.inner_steps
+        loss = (self._cut.loss_sum - self._merged.loss_sum) / steps if steps else math.nan
+        tokens = min(self._cut.tokens - self._merged.tokens, MAX_TOKENS)
+        return LocalCut(trainer.vectors.outbox, tokens, loss)
+
+    async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
+        cut, self._cut = self._cut, None
+        if outcome.merged:
+            self.merged_tokens += outcome.tokens
+        if cut is None:
+            # the trainer that cut is gone; the one that took its place has the old state
+            shift = state.parameters - self.state.parameters
+        elif outcome.merged:
+            self._merged = Progress(cut.inner_steps, cut.tokens, cut.loss_sum)
+        await self._move(state, shift, outcome)
+
+    async def follow(self, state: GlobalState) -> None:
+        """Take a state that others gave; this peer's own work rides along on top of it."""
+        old = self._state
+        if old is None:
+            await self.begin(state)
+        else:
+            await self._move(state, state.parameters - old.parameters, None)
+
+    async def begin(self, state: GlobalState) -> None:
+        """Start from a state, without any work of this peer on top."""
+        self._state = state
+        if self._trainer is not None:
+            with suppress(TrainerDied):  # told by `wait_dead`; the next one loads this state
+                await self._trainer.load(state.parameters, state.tokens)
+        self._callbacks.adopted(state, None)
+
+    async def _move(self, state: GlobalState, shift: FlatVector, outcome: Outcome | None) -> None:
+        self._previous, self._state = self._state, state
+        self._callbacks.adopted(state, outcome)
+        if self._trainer is not None:
+            with suppress(TrainerDied):  # told by `wait_dead`; the next one loads this state
+                await self._trainer.shift(shift, state.tokens)
+
+    async def conclude(self, outcome: Outcome) -> None:
+        self._callbacks.concluded(outcome)
+
+    def fell_behind(self, reason: str) -> None:
+        self._callbacks.fell_behind(reason)
