@@ -40,6 +40,13 @@ class SwarmJoined:
 
 
 @dataclass(frozen=True)
+class SwarmLost:
+    """The network broke; it is being joined again."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class ViewSeen:
     view: SwarmView
     wall: float
@@ -91,8 +98,8 @@ class WrappedUp:
 
 
 Event = (
-    TrainerReady | TrainerLost | SwarmJoined | ViewSeen | StateAdopted | SyncFailed | FellBehind
-    | AttemptBegan | AttemptEnded | LeaveAsked | WrappedUp
+    TrainerReady | TrainerLost | SwarmJoined | SwarmLost | ViewSeen | StateAdopted | SyncFailed
+    | FellBehind | AttemptBegan | AttemptEnded | LeaveAsked | WrappedUp
 )  # fmt: skip
 
 

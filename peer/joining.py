@@ -76,7 +76,7 @@ async def join(request: JoinRequest) -> events.Stop:
         except OSError as error:
             raise state_folder_error(request.folder, error) from error
 
-        async def connect(metadata: RunMetadata) -> Network:
+        async def connect() -> Network:
             return await _connect(request, runtime, metadata)
 
         settings = _settings(request, identity)

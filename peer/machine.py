@@ -27,6 +27,7 @@ from peer.events import (
     StateAdopted,
     Stop,
     SwarmJoined,
+    SwarmLost,
     SyncFailed,
     Synchronise,
     Train,
@@ -120,7 +121,15 @@ def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
 
 
 def _swarm_joined(peer: Peer, event: SwarmJoined, now: float) -> Peer:
-    return _joining(replace(peer, joined=True))
+    peer = replace(peer, joined=True)
+    return _joining(peer) if peer.position is None else peer
+
+
+def _swarm_lost(peer: Peer, event: SwarmLost, now: float) -> Peer:
+    peer = replace(peer, joined=False, busy=False, syncing=None)
+    if peer.phase is Phase.LEAVING:
+        return peer
+    return replace(peer, reason=f"joining the swarm again: {event.reason}")
 
 
 def _joining(peer: Peer) -> Peer:
@@ -292,6 +301,7 @@ _HANDLERS: dict[type[Event], Callable[[Peer, Any, float], Peer]] = {
     TrainerReady: _trainer_ready,
     TrainerLost: _trainer_lost,
     SwarmJoined: _swarm_joined,
+    SwarmLost: _swarm_lost,
     ViewSeen: _view_seen,
     StateAdopted: _state_adopted,
     SyncFailed: _sync_failed,

@@ -129,6 +129,11 @@ def holders_of(others: Sequence[PeerFacts], at: Position) -> list[str]:
     return [peer.peer_id for peer in others if peer.position == at]
 
 
+def at_work(others: Sequence[PeerFacts]) -> list[str]:
+    """The peers that train, wherever they stand."""
+    return [peer.peer_id for peer in others if peer.phase in AT_WORK]
+
+
 def companions(others: Sequence[PeerFacts], own: Position) -> list[str]:
     """The peers to ask for a round: at work and not behind; those that stand elsewhere refuse."""
     return [

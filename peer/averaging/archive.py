@@ -126,9 +126,7 @@ class Archive:
             mine = await self._fetch(roster, index, agreed, also)
         return {index: mine}
 
-    async def catch_up(
-        self, base: GlobalState, holder: str, digest: bytes
-    ) -> tuple[GlobalState, Manifest]:
+    async def catch_up(self, base: GlobalState, holder: str, digest: bytes) -> GlobalState:
         """Replay the one round that leads from `base` to the state with `digest`.
 
         Raises `Unreachable`, `Refused` or `Malformed` if that is not possible from here.
@@ -141,7 +139,7 @@ class Archive:
         held = await self.gather(manifest.roster, manifest.parts, {}, also=(holder,))
         state = await self.replay(base, manifest, held)
         self.keep(manifest, held)
-        return state, manifest
+        return state
 
     async def _fetch(
         self, roster: Roster, index: int, agreed: ManifestPart, also: tuple[str, ...]

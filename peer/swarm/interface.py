@@ -89,6 +89,9 @@ class Network(Protocol):
     async def lookup(self, kind: str) -> dict[str, bytes]:
         """The live payloads under `kind`, by the peer id that signed them."""
 
+    async def wait_broken(self) -> str:
+        """Wait until this network can do nothing any more; why."""
+
     async def close(self) -> None:
         """Leave the network."""
 

@@ -213,6 +213,10 @@ class Libp2pNetwork:
             payloads[peer_id] = swarm_pb2.Envelope.FromString(value).payload
         return payloads
 
+    async def wait_broken(self) -> str:
+        status = await self._p2p._child.wait()
+        return f"p2pd ended with status {status}"
+
     async def close(self) -> None:
         if self._closed:
             return

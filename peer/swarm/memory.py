@@ -62,6 +62,7 @@ class MemoryNetwork:
         self._running = anyio.Event()
         self._running.set()
         self._scopes: set[anyio.CancelScope] = set()
+        self._gone = anyio.Event()
         self.alive = True
 
     @property
@@ -77,6 +78,7 @@ class MemoryNetwork:
     def kill(self) -> None:
         """Vanish, as after SIGKILL: every stream breaks, nothing answers."""
         self.alive = False
+        self._gone.set()
         self._running.set()
         for scope in self._scopes:
             scope.cancel()
@@ -153,6 +155,10 @@ class MemoryNetwork:
                 envelope = swarm_pb2.Envelope.FromString(record)
                 found[peer_id] = open_envelope(envelope, kind)[1]
         return found
+
+    async def wait_broken(self) -> str:
+        await self._gone.wait()
+        return "killed"
 
     async def close(self) -> None:
         self.kill()

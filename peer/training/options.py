@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -37,10 +37,6 @@ class TrainerOptions:
             raise ValueError(f"micro_batch must lie between 0 and {MAX_MICRO_BATCH}")
         if not 0 <= self.first_batch < 2**63:
             raise ValueError(f"first_batch must not be negative: {self.first_batch}")
-
-    def with_micro_batch(self, sequences: int) -> TrainerOptions:
-        """The same with other micro-batches, as after an out-of-memory."""
-        return replace(self, micro_batch=sequences)
 
 
 @dataclass(frozen=True)

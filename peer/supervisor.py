@@ -1,0 +1,78 @@
+"""Keeps one trainer process running: starts it, hands it its work, tells of its death."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import anyio
+
+from peer.events import TrainerLost, TrainerReady
+from peer.status import Speedometer
+from peer.training.client import Trainer
+from peer.training.death import TrainerDied
+from peer.training.messages import Notice, Progress
+from peer.training.options import TrainerOptions
+from peer.work import LocalWork
+
+log = logging.getLogger(__name__)
+
+
+class TrainerSupervisor:
+    """Runs one trainer after the other for a peer's work."""
+
+    def __init__(
+        self,
+        spec_bytes: bytes,
+        batch_size: int,
+        options: TrainerOptions,
+        work: LocalWork,
+        post: Callable[[TrainerReady | TrainerLost], None],
+    ) -> None:
+        self.speed = Speedometer()
+        self._spec_bytes = spec_bytes
+        self._batch_size = batch_size
+        self._options = options
+        self._work = work
+        self._post = post
+
+    async def run_one(self, smaller: bool = False) -> None:
+        """Run a trainer until it dies; smaller: with half the micro-batch of the one before."""
+        if smaller:
+            batch = self._options.micro_batch or self._batch_size
+            self._options = replace(self._options, micro_batch=max(1, batch // 2))
+            log.warning("training with micro-batches of %d", self._options.micro_batch)
+        self.speed.reset()
+        # the text that earlier trainers of this daemon read is not read again
+        options = replace(self._options, first_batch=self._work.inner_steps)
+        trainer = await Trainer.start(self._spec_bytes, options, self._on_event)
+        try:
+            await trainer.ready()
+            await self._work.attach(trainer)
+            self._post(TrainerReady())
+            end = await trainer.wait_dead()
+        except TrainerDied as error:
+            end = error.death
+        finally:
+            with anyio.CancelScope(shield=True):
+                await trainer.stop()
+            self._work.detach()
+        log.debug("trainer: %s; its last words: %s", end.reason, end.stderr)
+        self._post(TrainerLost(end.cause, end.reason))
+
+    async def train(self, on: bool) -> None:
+        """Let the trainer do inner steps, or hold still."""
+        if self._work.trainer is None:
+            return
+        try:
+            await self._work.trainer.train(on)
+        except TrainerDied as error:
+            log.debug("no trainer to tell: %s", error)  # its death is told by its own event
+
+    def _on_event(self, event: Progress | Notice) -> None:
+        if isinstance(event, Notice):
+            log.warning("%s", event.text)
+        else:
+            self.speed.add(event, time.monotonic())
