@@ -125,8 +125,8 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
         return wire.run_progress(run, self._service.progress(run.run_id))
 
     def _info(self, run: domain.Run) -> coordinator_pb2.RunInfo:
-        reached = self._service.ledger(run.run_id).round
-        return wire.run_info(run, reached, self._initial_peers, time.time())
+        ledger = self._service.ledger(run.run_id)
+        return wire.run_info(run, ledger.round, ledger.tokens, self._initial_peers, time.time())
 
 
 async def _refuse(context: _Context, code: grpc.StatusCode, why: str) -> NoReturn:

@@ -11,7 +11,7 @@ from swarmpb.version import PROTOCOL_VERSION
 
 
 def run_info(
-    run: Run, round_reached: int, initial_peers: Sequence[str], now: float
+    run: Run, round_reached: int, tokens: int, initial_peers: Sequence[str], now: float
 ) -> coordinator_pb2.RunInfo:
     """What a peer needs to join `run` at `now` (unix seconds)."""
     return coordinator_pb2.RunInfo(
@@ -24,6 +24,7 @@ def run_info(
         server_time_ms=int(now * 1000),
         created_at_ms=run.created_at_ms,
         round=round_reached,
+        tokens=tokens,
     )
 
 

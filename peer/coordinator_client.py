@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import anyio
 import grpc
@@ -56,7 +56,7 @@ class CoordinatorClient:
         except grpc.aio.AioRpcError as error:
             raise self._explain(error, run_id) from error
         check_clock(info.server_time_ms, asked, time.time())
-        return replace(check_published(info, run_id), known_round=info.round)
+        return check_published(info, run_id)
 
     async def report(
         self, identity: PeerIdentity, report: coordinator_pb2.ProgressReport

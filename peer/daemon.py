@@ -94,6 +94,7 @@ class Daemon:
             invitation=settings.invitation,
             checkpoint=_position(checkpoint) if checkpoint else None,
             known_round=metadata.known_round,
+            known_tokens=metadata.known_tokens,
         )
         self._view = SwarmView()
         self._network: Network | None = None

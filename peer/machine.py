@@ -63,6 +63,8 @@ class Peer:
     checkpoint: Position | None = None
     known_round: int = 0
     """The run's round as its coordinator knows it; 0 if nobody has reported one."""
+    known_tokens: int = 0
+    """Merged in the run, as its coordinator knows it."""
     phase: Phase = Phase.STARTING
     reason: str = "starting the trainer"
     trainer_ready: bool = False
@@ -166,6 +168,11 @@ def _enter(peer: Peer, event: ViewSeen, at: Position | None) -> Peer:
                    ResumeCheckpoint())  # fmt: skip
     if any(other.position for other in others):
         return _phase(peer, Phase.JOINING, "the peers that are here could not give their state")
+    if peer.known_tokens >= peer.spec.stop.tokens:
+        return _stop(
+            peer, Exit.RUN_FINISHED, f"run {peer.spec.run_id} has reached its target of "
+            f"{peer.spec.stop.tokens:,} tokens: there is nothing left to train",
+        )  # fmt: skip
     if peer.known_round > 0:
         # beginning anew here would fork the run that others will come back to
         return _phase(

@@ -27,8 +27,10 @@ class RunMetadata:
     owner_key: bytes
     signature: bytes
     initial_peers: tuple[str, ...]
-    known_round: int
-    """The run's round as the coordinator last knew it."""
+    known_round: int = 0
+    """The run's round as the coordinator last knew it,"""
+    known_tokens: int = 0
+    """and the tokens merged in it."""
 
     def meeting(self, addresses: tuple[str, ...]) -> RunMetadata:
         """With addresses of live peers put before those known earlier."""
@@ -50,11 +52,12 @@ def check_published(info: coordinator_pb2.RunInfo, run_id: str) -> RunMetadata:
         address for address in info.initial_peers if len(address) <= MAX_ADDRESS_LENGTH
     )
     try:
-        return _verified(signed.spec, signed.owner_key, signed.signature, addresses, run_id)
+        checked = _verified(signed.spec, signed.owner_key, signed.signature, addresses, run_id)
     except (SpecError, BadSignatureError) as error:
         raise UserError(
             Exit.BAD_SPEC, f"the coordinator's spec of run {run_id} is not valid: {error}"
         ) from error
+    return replace(checked, known_round=info.round, known_tokens=info.tokens)
 
 
 def check_clock(server_time_ms: int, asked: float, answered: float) -> None:
@@ -76,6 +79,7 @@ def save_metadata(folder: Path, metadata: RunMetadata) -> None:
         "signature": metadata.signature.hex(),
         "initial_peers": metadata.initial_peers,
         "known_round": metadata.known_round,
+        "known_tokens": metadata.known_tokens,
     }
     data = json.dumps(content, indent=1).encode()
     write_whole(folder / _CACHE, lambda file: file.write(data))
@@ -93,7 +97,11 @@ def load_metadata(folder: Path, run_id: str) -> RunMetadata | None:
             tuple(str(address) for address in content["initial_peers"]),
             run_id,
         )
-        return replace(metadata, known_round=int(content["known_round"]))
+        return replace(
+            metadata,
+            known_round=int(content["known_round"]),
+            known_tokens=int(content["known_tokens"]),
+        )
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -120,4 +128,4 @@ def _verified(
     if spec.run_id != run_id:
         raise SpecError([f"it belongs to run {spec.run_id}"])
     verify_owner(owner_key, spec.hash(), signature)
-    return RunMetadata(spec, owner_key, signature, peers[:MAX_INITIAL_PEERS], 0)
+    return RunMetadata(spec, owner_key, signature, peers[:MAX_INITIAL_PEERS])

@@ -11,7 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 MESSAGES = sorted((ROOT / "swarmpb" / "v1").glob("*.proto"))
-SERVICES = [path for path in MESSAGES if "\nservice " in path.read_text()]
+SERVICES = [path for path in MESSAGES if "\nservice " in path.read_text(encoding="utf-8")]
+# beside this Python, whether or not its virtual environment is activated
+TYPES_PLUGIN = Path(sys.executable).with_name("protoc-gen-mypy_grpc")
 
 
 def generate(target: Path) -> None:
@@ -19,9 +21,10 @@ def generate(target: Path) -> None:
     from grpc_tools import protoc
 
     include = f"-I{ROOT}"
+    types = [f"--plugin=protoc-gen-mypy_grpc={TYPES_PLUGIN}", f"--mypy_grpc_out={target}"]
     for arguments in (
         [f"--python_out={target}", f"--pyi_out={target}", *map(str, MESSAGES)],
-        [f"--grpc_python_out={target}", f"--mypy_grpc_out={target}", *map(str, SERVICES)],
+        [f"--grpc_python_out={target}", *types, *map(str, SERVICES)],
     ):
         if protoc.main(["protoc", include, *arguments]) != 0:
             raise SystemExit(f"protoc failed: {' '.join(arguments)}")

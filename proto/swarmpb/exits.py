@@ -28,6 +28,7 @@ class Exit(IntEnum):
     DATA_UNAVAILABLE = 24
     DEMO_FAILED = 25
     REFUSED = 26
+    RUN_FINISHED = 27
     INTERRUPTED = 130
 
 

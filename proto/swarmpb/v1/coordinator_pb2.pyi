@@ -60,7 +60,7 @@ class GetRunRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ...) -> None: ...
 
 class RunInfo(_message.Message):
-    __slots__ = ("run_id", "spec", "initial_peers", "protocol_version", "server_time_ms", "created_at_ms", "round")
+    __slots__ = ("run_id", "spec", "initial_peers", "protocol_version", "server_time_ms", "created_at_ms", "round", "tokens")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     INITIAL_PEERS_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,7 @@ class RunInfo(_message.Message):
     SERVER_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     CREATED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     spec: SignedSpec
     initial_peers: _containers.RepeatedScalarFieldContainer[str]
@@ -75,7 +76,8 @@ class RunInfo(_message.Message):
     server_time_ms: int
     created_at_ms: int
     round: int
-    def __init__(self, run_id: _Optional[str] = ..., spec: _Optional[_Union[SignedSpec, _Mapping]] = ..., initial_peers: _Optional[_Iterable[str]] = ..., protocol_version: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., round: _Optional[int] = ...) -> None: ...
+    tokens: int
+    def __init__(self, run_id: _Optional[str] = ..., spec: _Optional[_Union[SignedSpec, _Mapping]] = ..., initial_peers: _Optional[_Iterable[str]] = ..., protocol_version: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ...) -> None: ...
 
 class ProgressReport(_message.Message):
     __slots__ = ("run_id", "peer_id", "sequence", "written_at_ms", "phase", "reason", "round", "digest", "tokens", "pending_tokens", "tokens_per_second", "train_loss", "name", "version", "rounds", "validations")
