@@ -55,12 +55,15 @@ class Int8:
     """8 bits a value and a float32 scale for each block of 256: absmax / 127.
 
     Layout: count of values (uint32), all scales, all values. Error per value: at most half a
-    scale. Blockwise absmax: Dettmers et al., arXiv:2110.02861, section 2.1.
+    scale (values above 3.3e38 and blocks below 1.3e-34 aside: they are clipped and travel as
+    zeros). Blockwise absmax: Dettmers et al., arXiv:2110.02861, section 2.1.
     """
 
     name = "int8"
     lossy = True
     _HEADER = 4
+    _LARGEST_SCALE = np.finfo(np.float32).max / np.float32(128)
+    """Whatever integer it is multiplied with, the product is finite."""
 
     def encoded_bytes(self, values: int) -> int:
         return self._HEADER + 4 * _blocks(values) + values
@@ -68,7 +71,7 @@ class Int8:
     def encode(self, values: FlatVector) -> bytes:
         _require_finite(values)
         blocks = _padded(values).reshape(-1, BLOCK)
-        scales = np.abs(blocks).max(axis=1) / np.float32(127)
+        scales = np.minimum(np.abs(blocks).max(axis=1) / np.float32(127), self._LARGEST_SCALE)
         # a block of subnormals has a scale that rounds to nothing: it travels as zeros
         inverse = np.where(scales > 1e-36, 1 / np.maximum(scales, np.float32(1e-36)), 0)
         quantised = np.rint(blocks * inverse.astype(np.float32)[:, None])
@@ -81,8 +84,8 @@ class Int8:
         if len(data) != self.encoded_bytes(count):
             raise ValueError(f"{len(data)} bytes are no int8 part")
         scales = np.frombuffer(data, dtype="<f4", count=_blocks(count), offset=self._HEADER)
-        if not np.isfinite(scales).all() or (scales < 0).any():
-            raise ValueError("a scale is negative or not finite")
+        if not ((scales >= 0) & (scales <= self._LARGEST_SCALE)).all():
+            raise ValueError("a scale is negative, too large or not a number")
         integers = np.frombuffer(data, dtype=np.int8, offset=self._HEADER + scales.nbytes)
         blocks = _padded(integers.astype(np.float32)).reshape(-1, BLOCK)
         decoded: FlatVector = (blocks * scales.astype(np.float32)[:, None]).reshape(-1)[:count]
