@@ -200,8 +200,8 @@ class Daemon:
         self._post(events.ViewSeen(view, wall, self.work.pending_tokens))
 
     async def _lead(self, effect: events.Lead) -> None:
-        if self._rounds is None:
-            return  # the machine learns from `SwarmLost`
+        if self._rounds is None or self._rounds.busy:
+            return  # the swarm is lost, or another leader was first: their end is an event too
         try:
             await lead(self._rounds, effect.others)
         except Refused as refusal:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import anyio.to_thread
+import numpy as np
+
 from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import FlatVector
 from peer.averaging.parts import MAX_TOKENS
@@ -114,6 +117,9 @@ class LocalWork:
             self._cut = await trainer.cut()
         except TrainerDied as error:
             raise Refused(f"this peer's trainer died: {error}") from error
+        if not await anyio.to_thread.run_sync(_all_finite, trainer.vectors.outbox):
+            await trainer.stop()  # the next one starts from the global parameters
+            raise Refused("this peer's parameters are not finite: its trainer starts again")
         steps = self._cut.inner_steps - self._merged.inner_steps
         loss = (self._cut.loss_sum - self._merged.loss_sum) / steps if steps else math.nan
         tokens = min(self._cut.tokens - self._merged.tokens, MAX_TOKENS)
@@ -158,3 +164,7 @@ class LocalWork:
 
     def fell_behind(self, reason: str) -> None:
         self._callbacks.fell_behind(reason)
+
+
+def _all_finite(vector: FlatVector) -> bool:
+    return bool(np.isfinite(vector).all())
