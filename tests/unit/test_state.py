@@ -1,0 +1,244 @@
+"""The arithmetic of a round: numbers worked out by hand, signs, and bits that must not differ."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peer.averaging.codecs import FlatVector
+from peer.averaging.parts import Part, split
+from peer.averaging.state import (
+    STATE_BLOCK_BYTES,
+    GlobalState,
+    adoption_shift,
+    advance,
+    block_count,
+    block_place,
+    outer_step,
+    pseudo_gradient,
+    state_digest,
+)
+
+
+def float32(*values: float) -> FlatVector:
+    return np.array(values, np.float32)
+
+
+def random_vector(seed: int, size: int = 1000) -> FlatVector:
+    values: FlatVector = np.random.default_rng(seed).standard_normal(size).astype(np.float32)
+    return values
+
+
+def state(size: int = 1000, round_: int = 3, tokens: int = 5000) -> GlobalState:
+    return GlobalState(round_, tokens, random_vector(1, size), random_vector(2, size))
+
+
+# ---- the outer step --------------------------------------------------------------------
+
+
+def test_two_outer_steps_worked_out_by_hand() -> None:
+    # m = 0.5 * 0 + 2 = 2;  theta = 10 - 0.25 (2 + 0.5 * 2) = 9.25
+    parameters, momentum = outer_step(float32(10), float32(0), float32(2), 0.25, 0.5)
+    assert (parameters.tolist(), momentum.tolist()) == ([9.25], [2.0])
+    # m = 0.5 * 2 - 4 = -3;  theta = 9.25 - 0.25 (-4 + 0.5 * -3) = 10.625
+    parameters, momentum = outer_step(parameters, momentum, float32(-4), 0.25, 0.5)
+    assert (parameters.tolist(), momentum.tolist()) == ([10.625], [-3.0])
+
+
+@pytest.mark.parametrize(("rate", "factor"), [(0.7, 0.9), (0.9, 0.5), (1.0, 0.0)])
+def test_outer_steps_are_those_of_torchs_nesterov(rate: float, factor: float) -> None:
+    parameters, momentum = random_vector(1), np.zeros(1000, np.float32)
+    theirs = torch.nn.Parameter(torch.from_numpy(parameters.copy()))
+    optimizer = torch.optim.SGD([theirs], lr=rate, momentum=factor, nesterov=factor > 0)
+    for round_ in range(6):
+        gradient = random_vector(10 + round_)
+        parameters, momentum = outer_step(parameters, momentum, gradient, rate, factor)
+        theirs.grad = torch.from_numpy(gradient.copy())
+        optimizer.step()
+        np.testing.assert_allclose(parameters, theirs.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_outer_step_of_rate_one_without_momentum_lands_on_the_one_peers_parameters() -> None:
+    before = GlobalState(0, 0, float32(1, 2, 3), np.zeros(3, np.float32))
+    local = float32(1.5, 1.75, 3)
+    gradient = pseudo_gradient(before, local)
+    assert gradient.tolist() == [-0.5, 0.25, 0.0]
+    after = advance(before, [(Part(0, 0, 3), gradient)], 10, 1.0, 0.0)
+    np.testing.assert_array_equal(after.parameters, local)
+
+
+def test_each_operation_is_rounded_by_itself() -> None:
+    """0.1 * 0.1 - 0.01 in float32: a fused multiply-add would keep what rounding takes away."""
+    factor, momentum = np.float32(0.1), np.float32(0.1)
+    rounded = momentum * factor
+    gradient = -rounded
+    exact = Fraction(float(momentum)) * Fraction(float(factor)) + Fraction(float(gradient))
+    fused = np.float32(float(exact))
+    assert fused != 0, "this case would not tell the two apart"
+    _, new_momentum = outer_step(
+        float32(1), float32(float(momentum)), float32(float(gradient)), 1.0, 0.1
+    )
+    assert new_momentum.tolist() == [0.0]
+
+
+@given(st.lists(st.tuples(*[st.floats(-100, 100, width=32)] * 3), min_size=1, max_size=70))
+def test_a_vector_steps_as_its_values_do_one_by_one(rows: list[tuple[float, ...]]) -> None:
+    """However many values share a processor instruction, and whatever is left over at the end."""
+    theta, m, g = (float32(*column) for column in zip(*rows, strict=True))
+    rate, factor = np.float32(0.7), np.float32(0.9)
+    new_theta, new_m = outer_step(theta, m, g, 0.7, 0.9)
+    for index in range(len(rows)):
+        one_m = np.float32(np.float32(factor * m[index]) + g[index])
+        direction = np.float32(np.float32(factor * one_m) + g[index])
+        one_theta = np.float32(theta[index] - np.float32(rate * direction))
+        assert (new_m[index], new_theta[index]) == (one_m, one_theta)
+
+
+def test_an_outer_step_leaves_what_it_was_given_alone() -> None:
+    parameters, momentum, gradient = (random_vector(seed) for seed in range(3))
+    outer_step(parameters, momentum, gradient, 0.7, 0.9)
+    for seed, vector in enumerate((parameters, momentum, gradient)):
+        np.testing.assert_array_equal(vector, random_vector(seed))
+
+
+# ---- a round ---------------------------------------------------------------------------
+
+
+def test_void_parts_stay_as_they_are_momentum_included() -> None:
+    before = state(1000)
+    first, void, last = split(1000, 3)
+    gradients = [(part, random_vector(part.index, part.values)) for part in (first, last)]
+    after = advance(before, gradients, 6000, 0.9, 0.5)
+    for old, new in (
+        (before.parameters, after.parameters),
+        (before.momentum, after.momentum),
+    ):
+        np.testing.assert_array_equal(new[void.where], old[void.where])
+        assert (new[first.where] != old[first.where]).all()
+        assert (new[last.where] != old[last.where]).all()
+    assert (after.round, after.tokens) == (4, 6000)
+
+
+def test_a_round_by_parts_is_a_round_of_the_whole() -> None:
+    before, gradient = state(1000), random_vector(5)
+    whole = advance(before, [(Part(0, 0, 1000), gradient)], 1, 0.9, 0.5)
+    parts = [(part, gradient[part.where]) for part in split(1000, 4)]
+    assert advance(before, reversed(parts), 1, 0.9, 0.5).digest == whole.digest
+
+
+def test_a_round_writes_to_nothing_of_the_one_before() -> None:
+    before = state(1000)
+    digest = before.digest
+    advance(before, [(part, random_vector(9, part.values)) for part in split(1000, 2)], 1, 1, 0.5)
+    assert GlobalState(3, 5000, before.parameters, before.momentum).digest == digest
+
+
+# ---- adoption --------------------------------------------------------------------------
+
+
+def test_a_peer_whose_work_was_merged_keeps_only_what_it_trained_since_the_cut() -> None:
+    old = GlobalState(0, 0, float32(1, 1), float32(0, 0))
+    new = GlobalState(1, 10, float32(4, 5), float32(0, 0))
+    cut, since = float32(2, 3), float32(0.25, -0.5)
+    local = cut + since
+    adopted = local + adoption_shift(old, new, cut, [Part(0, 0, 2)])
+    np.testing.assert_array_equal(adopted, new.parameters + since)
+
+
+def test_the_work_of_a_peer_left_out_rides_along_whole() -> None:
+    old = GlobalState(0, 0, float32(1, 1), float32(0, 0))
+    new = GlobalState(1, 10, float32(4, 5), float32(0, 0))
+    cut, since = float32(2, 3), float32(0.25, -0.5)
+    local = cut + since
+    adopted = local + adoption_shift(old, new, cut, [])
+    np.testing.assert_array_equal(adopted, new.parameters + (local - old.parameters))
+
+
+def test_each_part_is_adopted_for_itself() -> None:
+    old, new = state(1000), state(1000, round_=4)
+    new = advance(old, [(part, random_vector(7, part.values)) for part in split(1000, 2)], 1, 1, 0)
+    cut = random_vector(8)
+    merged, left_out = split(1000, 2)
+    shift = adoption_shift(old, new, cut, [merged])
+    np.testing.assert_array_equal(
+        shift[merged.where], new.parameters[merged.where] - cut[merged.where]
+    )
+    np.testing.assert_array_equal(
+        shift[left_out.where], new.parameters[left_out.where] - old.parameters[left_out.where]
+    )
+
+
+# ---- the digest ------------------------------------------------------------------------
+
+
+def test_the_digest_is_the_one_worked_out_by_hand() -> None:
+    parameters, momentum = float32(1, -2), float32(0.5, 0)
+    blocks = [bytes.fromhex("0000803f000000c0"), bytes.fromhex("0000003f00000000")]
+    header = struct.pack("<QQQ", 7, 4096, 2)
+    hashes = b"".join(hashlib.sha256(block).digest() for block in blocks)
+    assert GlobalState(7, 4096, parameters, momentum).digest == (
+        hashlib.sha256(header + hashes).digest()
+    )
+
+
+def test_the_digest_follows_from_the_blocks_that_travel() -> None:
+    size = STATE_BLOCK_BYTES // 4 + 3
+    whole = state(size)
+    blocks = [bytes(whole.block(index)) for index in range(block_count(size))]
+    assert [len(block) for block in blocks] == [STATE_BLOCK_BYTES, 12] * 2
+    assert b"".join(blocks) == whole.parameters.tobytes() + whole.momentum.tobytes()
+    hashes = [hashlib.sha256(block).digest() for block in blocks]
+    assert whole.block_digests == tuple(hashes)
+    assert state_digest(whole.round, whole.tokens, size, hashes) == whole.digest
+
+
+@pytest.mark.parametrize("place", [0, 1, 998, 999])
+def test_one_bit_anywhere_changes_the_digest(place: int) -> None:
+    one = state()
+    digests = {one.digest}
+    for number in range(2):
+        vectors = [one.parameters.copy(), one.momentum.copy()]
+        vectors[number][place] = np.nextafter(vectors[number][place], np.float32(np.inf))
+        digests.add(GlobalState(one.round, one.tokens, *vectors).digest)
+    assert len(digests) == 3
+
+
+def test_round_tokens_and_what_is_momentum_change_the_digest() -> None:
+    one = state()
+    others = [
+        GlobalState(one.round + 1, one.tokens, one.parameters, one.momentum),
+        GlobalState(one.round, one.tokens + 1, one.parameters, one.momentum),
+        GlobalState(one.round, one.tokens, one.momentum, one.parameters),
+        GlobalState(one.round, one.tokens, one.parameters[:-1], one.momentum[:-1]),
+    ]
+    assert len({it.digest for it in [one, *others]}) == 5
+
+
+def test_how_a_vector_lies_in_memory_does_not_change_the_digest() -> None:
+    one = state()
+    apart = np.stack([one.parameters, one.momentum], axis=1)
+    assert GlobalState(3, 5000, apart[:, 0], apart[:, 1]).digest == one.digest
+
+
+@pytest.mark.parametrize(
+    ("parameters", "blocks"),
+    [(1, 2), (STATE_BLOCK_BYTES // 4, 2), (STATE_BLOCK_BYTES // 4 + 1, 4)],
+)
+def test_every_block_has_a_place_and_no_other_is_there(parameters: int, blocks: int) -> None:
+    assert block_count(parameters) == blocks
+    places = [block_place(parameters, index) for index in range(blocks)]
+    assert places[0][0] == 0
+    assert places[blocks // 2][0] == 4 * parameters, "the momentum starts a block of its own"
+    assert places[-1][1] == 8 * parameters
+    assert all(left[1] == right[0] for left, right in pairwise(places))
+    for index in (-1, blocks):
+        with pytest.raises(IndexError, match=f"there is no block {index}"):
+            block_place(parameters, index)
