@@ -1,0 +1,22 @@
+"""`python -m tests.benchmarks NAME [ARGUMENTS]` runs one benchmark; README.md keeps results."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+NAMES = {
+    "inner_outer": "inner and outer settings of the demo, simulated",
+    "peer_figures": "start-up, round time, cost of averaging and memory of real peers",
+}
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in NAMES:
+        known = "\n".join(f"  {name:14} {what}" for name, what in NAMES.items())
+        raise SystemExit(f"usage: python -m tests.benchmarks NAME [ARGUMENTS]\n{known}")
+    name = sys.argv.pop(1)
+    importlib.import_module(f"tests.benchmarks.{name}").main()
+
+
+main()
