@@ -47,6 +47,8 @@ RETRY_SECONDS = 1.0
 DISTRUST_SECONDS = 10.0
 """A state that could not be had from anybody is not asked for again this long."""
 MAX_TRAINER_RESTARTS = 5
+"""So many in an hour: a machine that fails now and then may go on for weeks."""
+RESTARTS_COUNT_SECONDS = 3600.0
 
 
 # ---- state -----------------------------------------------------------------------------
@@ -73,11 +75,14 @@ class Peer:
     run_tokens: int = 0
     adopted_at: float = 0.0
     syncing: Position | None = None
-    busy: bool = False
+    entering: bool = False
+    """The first state is being taken from the seed or the checkpoint."""
+    attempt_by: str | None = None
+    """Who leads the attempt under way."""
     retry_at: float = 0.0
     failed_leaders: frozenset[str] = frozenset()
     distrusted: tuple[tuple[Position, float], ...] = ()
-    trainer_restarts: int = 0
+    trainer_deaths: tuple[float, ...] = ()
     stop_by: float | None = None
     due_since: float | None = None
     """When this peer first saw that the swarm has trained enough for a round."""
@@ -96,9 +101,9 @@ def step(peer: Peer, event: Event, now: float) -> tuple[Peer, tuple[Effect, ...]
 
 def _trainer_ready(peer: Peer, event: TrainerReady, now: float) -> Peer:
     peer = replace(peer, trainer_ready=True)
-    if peer.position is not None:
-        return _do(peer, Train(on=peer.phase is not Phase.LEAVING))
-    return _joining(peer)
+    if peer.phase is Phase.LEAVING:
+        return _do(peer, Train(on=False))
+    return _do(peer, Train(on=True)) if peer.position else _joining(peer)
 
 
 def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
@@ -107,15 +112,16 @@ def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
         "spec": Exit.BAD_SPEC,
         "data": Exit.DATA_UNAVAILABLE,
     }
-    peer = replace(peer, trainer_ready=False, trainer_restarts=peer.trainer_restarts + 1)
-    if event.cause in codes:
-        return _stop(peer, codes[event.cause], event.reason)
+    recent = [at for at in peer.trainer_deaths if at > now - RESTARTS_COUNT_SECONDS]
+    peer = replace(peer, trainer_ready=False, entering=False, trainer_deaths=(*recent, now))
     if peer.phase is Phase.LEAVING:
         return peer
-    if peer.trainer_restarts > MAX_TRAINER_RESTARTS:
+    if event.cause in codes:
+        return _stop(peer, codes[event.cause], event.reason)
+    if len(peer.trainer_deaths) > MAX_TRAINER_RESTARTS:
         return _stop(
-            peer, Exit.TRAINER_FAILED, f"the trainer failed {MAX_TRAINER_RESTARTS + 1} times; "
-            f"the last time: {event.reason}",
+            peer, Exit.TRAINER_FAILED, f"the trainer failed {len(peer.trainer_deaths)} times "
+            f"within an hour; the last time: {event.reason}",
         )  # fmt: skip
     smaller = event.cause in ("memory", "killed")
     peer = replace(peer, reason=f"restarting the trainer: {event.reason}")
@@ -124,13 +130,13 @@ def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
 
 def _swarm_joined(peer: Peer, event: SwarmJoined, now: float) -> Peer:
     peer = replace(peer, joined=True)
-    return _joining(peer) if peer.position is None else peer
+    return peer if peer.position or peer.phase is Phase.LEAVING else _joining(peer)
 
 
 def _swarm_lost(peer: Peer, event: SwarmLost, now: float) -> Peer:
-    peer = replace(peer, joined=False, busy=False, syncing=None)
+    peer = replace(peer, joined=False, attempt_by=None, syncing=None)
     if peer.phase is Phase.LEAVING:
-        return peer
+        return _last_attempt_ended(peer)
     return replace(peer, reason=f"joining the swarm again: {event.reason}")
 
 
@@ -147,10 +153,12 @@ def _view_seen(peer: Peer, event: ViewSeen, now: float) -> Peer:
     peer = replace(peer, distrusted=distrusted)
     if peer.phase is Phase.LEAVING:
         return _linger(peer, event, now)
-    if not (peer.joined and peer.trainer_ready) or peer.busy or peer.syncing is not None:
+    changing = peer.entering or peer.syncing is not None or peer.attempt_by is not None
+    if changing or not (peer.joined and peer.trainer_ready):
         return peer
     others = event.view.others(peer.peer_id)
-    at = membership.head(others, peer.position, [position for position, _ in distrusted])
+    own = peer.position or peer.checkpoint
+    at = membership.head(others, own, [position for position, _ in distrusted])
     if peer.position is None:
         return _enter(peer, event, at)
     if at is not None and membership.is_behind(peer.position, at):
@@ -164,10 +172,10 @@ def _enter(peer: Peer, event: ViewSeen, at: Position | None) -> Peer:
     if at is not None and at != peer.checkpoint:
         return _synchronise(peer, event, at)
     if peer.checkpoint is not None:
-        return _do(_phase(peer, Phase.SYNCING, "resuming this machine's checkpoint"),
-                   ResumeCheckpoint())  # fmt: skip
+        peer = _phase(peer, Phase.SYNCING, "resuming this machine's checkpoint")
+        return _do(replace(peer, entering=True), ResumeCheckpoint())
     if any(other.position for other in others):
-        return _phase(peer, Phase.JOINING, "the peers that are here could not give their state")
+        return peer  # all of them distrusted: the reason says why
     if peer.known_tokens >= peer.spec.stop.tokens:
         return _stop(
             peer, Exit.RUN_FINISHED, f"run {peer.spec.run_id} has reached its target of "
@@ -179,7 +187,8 @@ def _enter(peer: Peer, event: ViewSeen, at: Position | None) -> Peer:
             peer, Phase.JOINING, f"the run stands at round {peer.known_round}, but no peer that "
             "holds it is here; waiting for one to come back",
         )  # fmt: skip
-    return _do(_phase(peer, Phase.SYNCING, "first here: beginning the run"), BeginFromSeed())
+    peer = _phase(peer, Phase.SYNCING, "first here: beginning the run")
+    return _do(replace(peer, entering=True), BeginFromSeed())
 
 
 def _synchronise(peer: Peer, event: ViewSeen, at: Position) -> Peer:
@@ -202,19 +211,22 @@ def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Pe
             peer, Phase.TRAINING, f"{len(companions) + 1} of {needed} peers needed to average; "
             f"invite another: {peer.invitation}",
         )  # fmt: skip
+    if now < peer.retry_at:
+        return replace(peer, due_since=None)  # the reason says why the last try was void
     peer = _phase(peer, Phase.TRAINING, f"round {own.round + 1}")
     spec, elapsed = peer.spec.round, now - peer.adopted_at
     due = membership.cut_is_due(others, own, event.own_tokens, elapsed, spec, event.wall)
-    if not due or now < peer.retry_at:
+    if not due:
         return replace(peer, due_since=None)
     since = now if peer.due_since is None else peer.due_since
+    abreast = set(companions).intersection(membership.holders_of(others, own))
     order = membership.leading_order(
-        peer.spec.run_id, own.round, [*companions, peer.peer_id], peer.failed_leaders
+        peer.spec.run_id, own.round, [*abreast, peer.peer_id], peer.failed_leaders
     )
     if now - since < order.index(peer.peer_id) * LEADER_PATIENCE:
         return replace(peer, due_since=since)
-    # busy from now on, not from `AttemptBegan`: the next view must not lead a second attempt
-    return _do(replace(peer, due_since=None, busy=True), Lead(tuple(companions)))
+    # from now on, not from `AttemptBegan`: the next view must not lead a second attempt
+    return _do(replace(peer, due_since=None, attempt_by=peer.peer_id), Lead(tuple(companions)))
 
 
 def _linger(peer: Peer, event: ViewSeen, now: float) -> Peer:
@@ -234,6 +246,7 @@ def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
         run_tokens=event.run_tokens,
         adopted_at=now,
         syncing=None,
+        entering=False,
         due_since=None,
         failed_leaders=frozenset(),
     )
@@ -255,21 +268,25 @@ def _sync_failed(peer: Peer, event: SyncFailed, now: float) -> Peer:
 
 
 def _fell_behind(peer: Peer, event: FellBehind, now: float) -> Peer:
-    peer = replace(peer, busy=False)
-    return peer if peer.phase is Phase.LEAVING else _phase(peer, Phase.SYNCING, event.reason)
+    peer = replace(peer, attempt_by=None)
+    if peer.phase is Phase.LEAVING:
+        return _last_attempt_ended(peer)
+    return _phase(peer, Phase.SYNCING, event.reason)
 
 
 def _attempt_began(peer: Peer, event: AttemptBegan, now: float) -> Peer:
-    peer = replace(peer, busy=True, due_since=None)
+    peer = replace(peer, attempt_by=event.leader, due_since=None)
     if peer.phase is Phase.LEAVING or peer.position is None:
         return peer
     return _phase(peer, Phase.AVERAGING, f"round {peer.position.round + 1}")
 
 
 def _attempt_ended(peer: Peer, event: AttemptEnded, now: float) -> Peer:
-    peer = replace(peer, busy=False)
+    if event.leader != peer.attempt_by:
+        return peer  # this peer was to lead, and was refused: another had cut a moment before
+    peer = replace(peer, attempt_by=None)
     if peer.phase is Phase.LEAVING:
-        return peer if peer.finished else _stop(peer, 0, "asked to leave")
+        return _last_attempt_ended(peer)
     if event.committed:
         return peer
     return replace(
@@ -279,10 +296,14 @@ def _attempt_ended(peer: Peer, event: AttemptEnded, now: float) -> Peer:
     )
 
 
+def _last_attempt_ended(peer: Peer) -> Peer:
+    return peer if peer.finished else _stop(peer, 0, "asked to leave")
+
+
 def _leave_asked(peer: Peer, event: LeaveAsked, now: float) -> Peer:
     if peer.phase is Phase.LEAVING and not peer.finished:
         return peer
-    if not peer.busy:
+    if peer.attempt_by is None:
         return _stop(peer, 0, "asked to leave")
     peer = _phase(replace(peer, finished=False), Phase.LEAVING, "leaving after this round")
     return _do(peer, Train(on=False))
