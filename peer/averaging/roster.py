@@ -136,22 +136,26 @@ def compile_parts(
     An owner that told different things to different members loses those that it told the
     rarer thing: they fetch the agreed one.
     """
-    said: dict[int, dict[bytes, list[tuple[int, PartReport]]]] = {
+    said: dict[int, dict[_Story, list[tuple[int, PartReport]]]] = {
         part.index: defaultdict(list) for part in roster.parts
     }
     for member in sorted(reports):
         for report in reports[member]:
-            said[report.part][report.digest].append((member, report))
+            # the digest covers the included members, but only those that hold the bytes can tell
+            said[report.part][report.digest, report.included].append((member, report))
     return tuple(_most_held(said[part.index]) for part in roster.parts)
 
 
-def _most_held(said: Mapping[bytes, list[tuple[int, PartReport]]]) -> ManifestPart:
+_Story = tuple[bytes, tuple[int, ...]]
+
+
+def _most_held(said: Mapping[_Story, list[tuple[int, PartReport]]]) -> ManifestPart:
     if not said:
         return ManifestPart(void=True)
-    digest = max(said, key=lambda it: (len(said[it]), it))
-    report = said[digest][0][1]
-    holders = tuple(member for member, _ in said[digest])
-    return ManifestPart(False, digest, report.included, report.left_out, holders)
+    digest, included = story = max(said, key=lambda it: (len(said[it]), it))
+    left_out = said[story][0][1].left_out
+    holders = tuple(member for member, _ in said[story])
+    return ManifestPart(False, digest, included, left_out, holders)
 
 
 def merged_members(roster: Roster, parts: Sequence[ManifestPart]) -> set[int]:
@@ -230,6 +234,8 @@ def parse_report(message: swarm_pb2.ExchangeReport, roster: Roster) -> list[Part
     members, parts = len(roster.members), len(roster.parts)
     _require(len(message.parts) <= parts, "more parts than the roster has")
     _require(all(held.part < parts for held in message.parts), "an unknown part")
+    indexes = [held.part for held in message.parts]  # each member has one voice for each part
+    _require(indexes == sorted(set(indexes)), "a part twice, or out of order")
     _require(all(len(held.digest) == DIGEST_BYTES for held in message.parts), "a bad digest")
     return [
         PartReport(
