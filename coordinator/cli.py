@@ -49,6 +49,13 @@ def _ip_address(_ctx: click.Context, _param: click.Parameter, value: str) -> str
         ) from error
 
 
+def _in_a_folder(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
+    """Said at the start: minutes later it would be too late."""
+    if value is not None and not value.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {value.parent}")
+    return value
+
+
 PORT = click.IntRange(0, 65535)
 
 ask = click.option(
@@ -120,6 +127,43 @@ def serve(demo: bool, host: str, grpc_port: int, p2p_port: int, state_dir: Path 
 
 def _print_now(line: str) -> None:
     print(line, flush=True)  # read by scripts while we go on
+
+
+@main.command(epilog="Example: coordinator demo --peers 3 --summary demo.json")
+@click.option(
+    "--peers",
+    type=click.IntRange(2, 16),
+    default=3,
+    show_default=True,
+    help="Peers at the start; one more joins late, and one is killed half-way.",
+)
+@click.option(
+    "--tokens",
+    type=click.IntRange(config.DEMO_SHORTEST_TOKENS, 10**12),
+    help="Where the run ends.  [default: that of the run `demo`]",
+)
+@click.option(
+    "--summary",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    callback=_in_a_folder,
+    help="Write the facts as JSON to this file.",
+)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A new folder for logs and the model.  [default: in the user's cache folder]",
+)
+def demo(peers: int, tokens: int | None, summary: Path | None, folder: Path | None) -> None:
+    """Train one real model with a swarm on this machine, in a few minutes.
+
+    Starts a coordinator and peers as processes that find each other over libp2p; one is killed
+    half-way, one joins late. Nothing of it is left running, Ctrl-C included.
+    """
+    from rich.console import Console
+
+    from coordinator.demo import DemoRequest, run_demo
+
+    run_demo(DemoRequest(peers, tokens, summary, folder), Console())
 
 
 @main.group()
