@@ -128,6 +128,10 @@ class Manifest:
     """Of the global state after the outer step."""
 
 
+_Story = tuple[bytes, tuple[int, ...]]
+"""What a member may say of a part: the digest of its answer, and who is in it."""
+
+
 def compile_parts(
     roster: Roster, reports: Mapping[int, Sequence[PartReport]]
 ) -> tuple[ManifestPart, ...]:
@@ -144,9 +148,6 @@ def compile_parts(
             # the digest covers the included members, but only those that hold the bytes can tell
             said[report.part][report.digest, report.included].append((member, report))
     return tuple(_most_held(said[part.index]) for part in roster.parts)
-
-
-_Story = tuple[bytes, tuple[int, ...]]
 
 
 def _most_held(said: Mapping[_Story, list[tuple[int, PartReport]]]) -> ManifestPart:
