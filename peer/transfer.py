@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections import deque
+import random
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,14 +34,14 @@ from peer.swarm.interface import (
 )
 from swarmpb.v1 import swarm_pb2
 
-log = logging.getLogger(__name__)
-
 DESCRIBE = Method("state-description", swarm_pb2.StateRequest, swarm_pb2.StateDescription, 16 << 20)
 BLOCKS = Method(
     "state-blocks", swarm_pb2.StateBlocksRequest, swarm_pb2.StateBlock, STATE_BLOCK_BYTES + 4096
 )
 BLOCKS_A_REQUEST = 16
 MAX_DONORS = 4
+"""Donors that one download uses at a time."""
+TRIES_A_DONOR = 3
 SERVED_AT_ONCE = 2
 """Requests that one donor serves at a time; the others wait for their turn, request by request."""
 BLOCK_SECONDS = 20.0
@@ -103,40 +103,60 @@ async def download(
 
     parameters: length of the flat vector; a donor's own word for it is not trusted.
     """
-    description = await _description(network, donors, at, parameters)
+    # in any order: else the first few would serve every newcomer of a large swarm
+    willing = deque(random.sample(donors, len(donors)))
+    description = await _description(network, willing, at, parameters)
     incoming = _Incoming(description.block_digests, parameters)
-    reasons: list[str] = []
+    failures = _Failures()
+    workers = min(MAX_DONORS, len(willing))
     async with anyio.create_task_group() as tasks:
-        for donor in donors[:MAX_DONORS]:
-            tasks.start_soon(_drain, network, donor, at, incoming, reasons)
-    if incoming.missing:
-        why = "; ".join(reasons) or "the donors stopped"
-        raise Unreachable(f"{len(incoming.missing)} blocks are missing: {why}")
-    state = await anyio.to_thread.run_sync(
-        GlobalState, at.round, description.tokens, *incoming.vectors()
-    )
-    if state.digest != at.digest:
-        raise Unreachable("the blocks do not add up to the state")
-    return state
+        for _ in range(workers):
+            tasks.start_soon(_fetch, network, willing, workers, at, incoming, failures)
+    if incoming.left:
+        raise Unreachable(f"{incoming.left} blocks are missing: {failures.describe()}")
+    return await anyio.to_thread.run_sync(_assemble, at, description.tokens, incoming)
 
 
 async def _description(
-    network: Network, donors: Sequence[str], at: Position, parameters: int
+    network: Network, donors: deque[str], at: Position, parameters: int
 ) -> swarm_pb2.StateDescription:
-    reasons = []
-    for donor in donors:
+    """The digests of the state's blocks; strikes out of `donors` those that lie about them."""
+    failures = _Failures()
+    for donor in list(donors):
         request = swarm_pb2.StateRequest(round=at.round, digest=at.digest)
         try:
             description = await call(network, donor, DESCRIBE, request, BLOCK_SECONDS)
         except (Unreachable, Refused) as error:
-            reasons.append(str(error))
+            failures.add(donor, error)
             continue
         blocks = description.block_digests
         digest = state_digest(at.round, description.tokens, parameters, blocks)
         if len(blocks) == block_count(parameters) and digest == at.digest:
             return description
-        reasons.append("a description that does not fit the state")
-    raise Unreachable("; ".join(reasons) or "nobody holds it")
+        donors.remove(donor)
+        failures.add(donor, _WrongAnswer("its description does not fit the state"))
+    raise Unreachable(failures.describe() or "nobody holds it")
+
+
+class _WrongAnswer(Exception):
+    """What a donor sent is not what was asked for."""
+
+
+class _Failures:
+    """How often each donor failed, and why at last."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._reasons: dict[str, str] = {}
+
+    def add(self, donor: str, error: Exception) -> int:
+        """How often it has failed, this time included."""
+        self._counts[donor] += 1
+        self._reasons[donor] = str(error)
+        return self._counts[donor]
+
+    def describe(self) -> str:
+        return "; ".join(f"{short(donor)}: {why}" for donor, why in self._reasons.items())
 
 
 class _Incoming:
@@ -146,38 +166,82 @@ class _Incoming:
         self._digests = list(digests)
         self._parameters = parameters
         self._bytes = bytearray(8 * parameters)
-        self.missing = deque(range(len(digests)))
+        self._not_asked_for = deque(range(len(digests)))
+        self._news = anyio.Event()
+        self.left = len(digests)
+        """Blocks that have not arrived."""
 
-    def take(self) -> list[int]:
-        """Blocks that nobody has been asked for yet; give back what does not arrive."""
-        return [self.missing.popleft() for _ in range(min(BLOCKS_A_REQUEST, len(self.missing)))]
+    async def take(self, workers: int) -> list[int]:
+        """One worker's next request; none when all has arrived.
+
+        While the others are asked for all that is left, it waits: they may fail.
+        """
+        while self.left and not self._not_asked_for:
+            await self._news.wait()
+        share = max(1, len(self._not_asked_for) // workers)
+        count = min(BLOCKS_A_REQUEST, share, len(self._not_asked_for))
+        return [self._not_asked_for.popleft() for _ in range(count)]
+
+    def give_back(self, blocks: Sequence[int]) -> None:
+        """What has not arrived is anybody's again."""
+        self._not_asked_for.extend(blocks)
+        self._tell()
 
     def put(self, block: swarm_pb2.StateBlock) -> bool:
-        """Keep a block if its bytes are the right ones."""
+        """Keep a block that was asked for, if its bytes are the right ones."""
         start, stop = block_place(self._parameters, block.index)
-        if hashlib.sha256(block.data).digest() != self._digests[block.index]:
+        right = hashlib.sha256(block.data).digest() == self._digests[block.index]
+        if not right or len(block.data) != stop - start:
             return False
         self._bytes[start:stop] = block.data
+        self.left -= 1
+        if not self.left:
+            self._tell()
         return True
 
-    def vectors(self) -> tuple[FlatVector, FlatVector]:
-        """Parameters and momentum, shape (n,) each."""
-        values = np.frombuffer(self._bytes, dtype="<f4").astype(np.float32, copy=False)
-        return values[: self._parameters], values[self._parameters :]
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
+    def values(self) -> FlatVector:
+        """Parameters and, behind them, momentum; shape (2n,)."""
+        return np.frombuffer(self._bytes, dtype="<f4").astype(np.float32, copy=False)
 
 
-async def _drain(
-    network: Network, donor: str, at: Position, incoming: _Incoming, reasons: list[str]
+def _assemble(at: Position, tokens: int, incoming: _Incoming) -> GlobalState:
+    values = incoming.values()
+    if not np.isfinite(values).all():
+        raise Unreachable("the state has values that are not finite")
+    size = values.size // 2
+    state = GlobalState(at.round, tokens, values[:size], values[size:])
+    if state.digest != at.digest:
+        raise Unreachable("the blocks do not add up to the state")
+    return state
+
+
+async def _fetch(
+    network: Network,
+    donors: deque[str],
+    workers: int,
+    at: Position,
+    incoming: _Incoming,
+    failures: _Failures,
 ) -> None:
-    """Get blocks from one donor until none is missing or the donor fails."""
-    while wanted := incoming.take():
+    """Get blocks from one donor after the other until none is missing or no donor is left."""
+    while incoming.left and donors:
+        donor = donors.popleft()
         try:
-            await _get(network, donor, at, incoming, wanted)
+            while wanted := await incoming.take(workers):
+                try:
+                    await _get(network, donor, at, incoming, wanted)
+                finally:
+                    incoming.give_back(wanted)
+        except _WrongAnswer as error:
+            failures.add(donor, error)
         except (Unreachable, Refused) as error:
-            reasons.append(f"{short(donor)}: {error}")
-            return
-        finally:
-            incoming.missing.extend(wanted)  # what has not arrived is anybody's again
+            # it may have been busy with other newcomers
+            if failures.add(donor, error) < TRIES_A_DONOR:
+                donors.append(donor)
 
 
 async def _get(
@@ -189,7 +253,7 @@ async def _get(
         await stream.send(request, BLOCK_SECONDS)
         while (block := await stream.receive(BLOCK_SECONDS)) is not None:
             if block.index not in wanted or not incoming.put(block):
-                raise Refused(f"sent a wrong block {block.index}")
+                raise _WrongAnswer(f"it sent a wrong block {block.index}")
             wanted.remove(block.index)
     if wanted:
         raise Unreachable("stopped before the end")
