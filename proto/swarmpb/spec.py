@@ -25,6 +25,7 @@ MAX_SPEC_BYTES = 64 * 1024
 PRESETS = ("demo", "internet")
 
 Tokens = Annotated[int, Field(gt=0, le=10**15)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -58,7 +59,7 @@ class _Floats(_Section):
 class ModelSpec(_Section):
     architecture: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]{0,63}ForCausalLM$")]
     """Name of a causal language model class of `transformers`."""
-    config: dict[str, bool | int | float | str | list[int] | list[str]] = Field(max_length=64)
+    config: dict[str, bool | int | Finite | str | list[int] | list[str]] = Field(max_length=64)
     """Values for that architecture's configuration; the rest keep its defaults."""
 
 
@@ -191,9 +192,10 @@ class RunSpec(_Section):
 def parse_toml(text: str) -> RunSpec:
     """A spec from an owner's TOML; `SpecError` names every fault at once."""
     try:
-        return _validated(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of 5000 digits
         raise SpecError([f"not valid TOML: {error}"]) from error
+    return _validated(data)
 
 
 def parse_canonical(data: bytes) -> RunSpec:
@@ -201,9 +203,10 @@ def parse_canonical(data: bytes) -> RunSpec:
     if len(data) > MAX_SPEC_BYTES:
         raise SpecError([f"the spec has {len(data)} bytes; at most {MAX_SPEC_BYTES} are allowed"])
     try:
-        spec = _validated(json.loads(data))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:  # not UTF-8, no JSON, a number of 5000 digits
         raise SpecError([f"not valid JSON: {error}"]) from error
+    spec = _validated(values)
     if spec.canonical() != data:
         raise SpecError(["the spec is not in its canonical form"])
     return spec
@@ -213,7 +216,7 @@ def preset_text(name: str) -> str:
     """The documented TOML of an embedded spec; `KeyError` for an unknown name."""
     if name not in PRESETS:
         raise KeyError(name)
-    return files("swarmpb").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
+    return (files("swarmpb") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def preset(name: str) -> RunSpec:
@@ -226,7 +229,11 @@ def _validated(data: Any) -> RunSpec:
         spec = RunSpec.model_validate(data, strict=None)
     except ValidationError as error:
         raise SpecError([_one_line(fault) for fault in error.errors()]) from error
-    if len(spec.canonical()) > MAX_SPEC_BYTES:
+    try:
+        size = len(spec.canonical())
+    except UnicodeEncodeError as error:  # JSON can escape one half of a surrogate pair
+        raise SpecError(["model.config: a text is not valid Unicode"]) from error
+    if size > MAX_SPEC_BYTES:
         raise SpecError([f"the spec takes more than {MAX_SPEC_BYTES} bytes"])
     return spec
 
