@@ -72,6 +72,14 @@ def join(debug: bool, /, run_id: str, export: Path | None, **options: Any) -> No
     if stop.code:
         raise UserError(Exit(stop.code), stop.reason)
     click.echo(f"stopped: {stop.reason}")
+    _end_at_once()
+
+
+def _end_at_once() -> None:
+    """Leave the process without taking the interpreter down: for torch that takes seconds."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all that was started and claimed has been ended and released
 
 
 @cli.command()
