@@ -18,6 +18,7 @@ from peer.averaging.state import GlobalState
 from peer.files import set_aside, write_whole
 
 _NAMES = ("state.safetensors", "state.previous.safetensors")
+_DAMAGED = (ValueError, KeyError, TypeError, RecursionError, SafetensorError, struct.error)
 
 
 def save_state(folder: Path, state: GlobalState) -> None:
@@ -42,8 +43,8 @@ def load_state(folder: Path) -> GlobalState | None:
             return _read(path)
         except FileNotFoundError:
             continue
-        except (ValueError, KeyError, TypeError, SafetensorError, struct.error) as error:
-            set_aside(path, str(error))
+        except _DAMAGED as error:
+            set_aside(path, f"{type(error).__name__}: {error}")
     return None
 
 

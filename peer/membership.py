@@ -86,7 +86,7 @@ def parse_record(peer_id: str, payload: bytes, now: float) -> PeerFacts | None:
         min(record.pending_tokens, MAX_ROUND),
         min(speed, MAX_TOKENS_PER_SECOND),
         record.written_at,
-        tuple(address[:MAX_TEXT] for address in record.addresses[:MAX_ADDRESSES]),
+        tuple(it for it in record.addresses[:MAX_ADDRESSES] if len(it) <= MAX_TEXT),
     )
 
 
