@@ -62,7 +62,10 @@ class PeerIdentity:
         start = 3
         while start < len(data) and data[start] & 0x80:
             start += 1
-        key = serialization.load_der_private_key(data[start + 1 :], password=None)
+        try:
+            key = serialization.load_der_private_key(data[start + 1 :], password=None)
+        except (TypeError, UnsupportedAlgorithm) as error:  # encrypted, or of an unknown sort
+            raise ValueError(f"{path} is not a libp2p identity: {error}") from error
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError(f"{path} is not an RSA identity")
         return cls(key)
@@ -161,6 +164,7 @@ def write_private(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)  # a file that was there keeps its mode
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
