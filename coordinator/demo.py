@@ -128,8 +128,8 @@ class Demo:
             # a key for this one run: nobody has to trust it, or to keep it
             key = OwnerKey.load_or_create(self._swarm.folders.state("owner.key"))
             coordinator.register(sign(self._spec, key))
-            for _ in range(self._request.peers):
-                self._start_peer(address, "starts")
+            names = [self._swarm.start_peer(address).name for _ in range(self._request.peers)]
+            self._happens(f"{', '.join(names)} start: imports, then the model")
             while self._swarm.running():
                 self._look(coordinator)
                 self._follow_script(address)
@@ -201,7 +201,7 @@ class Demo:
     def _follow_script(self, address: str) -> None:
         progress = self._scene.progress
         if self._script.join_is_due(progress.tokens, progress.tokens_per_second):
-            self._start_peer(address, "joins late")
+            self._happens(f"{self._swarm.start_peer(address).name} joins late")
         if self._script.kill_is_due(progress.tokens):
             victim = self._swarm.peers[self._request.peers - 1]
             victim.kill()
@@ -218,9 +218,6 @@ class Demo:
         for peer in running:
             peer.dismiss()
             self._happens(f"{peer.name} came too late, the run is over: it leaves")
-
-    def _start_peer(self, address: str, how: str) -> None:
-        self._happens(f"{self._swarm.start_peer(address).name} {how}")
 
     def _happens(self, text: str) -> None:
         self._scene.happenings.append(Happening(time.monotonic() - self._began, text))

@@ -100,12 +100,13 @@ def fault(
 def describe(summary: Summary, ends: list[PeerEnd]) -> list[str]:
     """The few lines that end a demo."""
     digests = "agree after every round" if summary.digests_agree else "DISAGREE"
+    losses = f"from {_loss(summary.first_loss)} to {_loss(summary.last_loss)}"
     rows = [
-        ("loss", f"from {_loss(summary.first_loss)} to {_loss(summary.last_loss)}, held-out text"),
+        ("loss", f"{losses} nats per token, on held-out text"),
         ("rounds", f"{summary.rounds_committed} committed, {summary.rounds_void} void"),
         ("digests", digests),
         *(
-            (end.name, f"{peer.tokens:,} tokens in {peer.rounds} rounds, {_ending(end)}")
+            (end.name, f"{peer.tokens:,} tokens in {_rounds(peer.rounds)}, {_ending(end)}")
             for end, peer in zip(ends, summary.peers, strict=True)
         ),
         ("traffic", f"{byte_size(summary.bytes_sent_per_round)} sent by a peer in a round"),
@@ -113,6 +114,10 @@ def describe(summary: Summary, ends: list[PeerEnd]) -> list[str]:
         ("model", summary.model_path or "none"),
     ]
     return [f"{name:<9}{value}" for name, value in rows]
+
+
+def _rounds(number: int) -> str:
+    return "1 round" if number == 1 else f"{number} rounds"
 
 
 def _ending(end: PeerEnd) -> str:
