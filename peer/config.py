@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from platformdirs import user_config_path, user_state_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from swarmpb.exits import Exit, UserError
 
@@ -20,6 +21,12 @@ else:
 APPLICATION = "murmuration"
 CONFIG_FILE = user_config_path(APPLICATION) / "peer.toml"
 _ENVIRONMENT = {"coordinator": "PEER_COORDINATOR", "state_dir": "PEER_STATE_DIR"}
+_EXPECTED = {
+    "coordinator": "HOST:PORT",
+    "name": "letters, digits, spaces, dots, dashes and underscores only",
+    "device": "auto, cpu, cuda or mps",
+}
+"""What the pattern of a key asks for, in words."""
 
 
 def default_threads() -> int:
@@ -32,20 +39,38 @@ class PeerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    coordinator: Annotated[str, Field(pattern=r"^[^\s:/]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")]
+    coordinator: Annotated[str, Field(pattern=r"^([^\s:/\[\]]+|\[[0-9a-fA-F:]+\]):\d{1,5}$")]
     """HOST:PORT of the run's coordinator."""
     state_dir: Path
     """Where identity, cached spec and checkpoints are kept."""
     name: Annotated[str, Field(max_length=40, pattern=r"^[\w .-]*$")] = ""
     """Pseudonym on the dashboard; empty: derived from the peer id."""
-    threads: Annotated[int, Field(ge=1, le=1024)]
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)]
     """Processor threads for training."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|mps)$")] = "auto"
     """Where to train."""
-    host: Annotated[str, Field(pattern=r"^[0-9a-fA-F.:]+$")] = "0.0.0.0"  # noqa: S104  peers dial us
+    host: str = "0.0.0.0"  # noqa: S104  peers dial us
     """Address to listen on for other peers."""
-    p2p_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    p2p_port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 0
     """TCP port to listen on for other peers; 0 takes a free one."""
+
+    @field_validator("coordinator")
+    @classmethod
+    def _has_a_port(cls, value: str) -> str:
+        if not 1 <= int(value.rpartition(":")[2]) <= 65535:
+            raise ValueError("the port is not between 1 and 65535")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        ipaddress.ip_address(value)
+        return value
+
+    @field_validator("state_dir")
+    @classmethod
+    def _expand_home(cls, value: Path) -> Path:
+        return value.expanduser()
 
 
 def load_config(options: dict[str, Any], path: Path = CONFIG_FILE) -> PeerConfig:
@@ -61,7 +86,7 @@ def load_config(options: dict[str, Any], path: Path = CONFIG_FILE) -> PeerConfig
     origin = dict.fromkeys(values, "default")
     for source, found in (
         (str(path), _from_file(path)),
-        ("environment", {k: os.environ[v] for k, v in _ENVIRONMENT.items() if os.environ.get(v)}),
+        *((name, {key: value}) for key, name in _ENVIRONMENT.items() if (value := os.getenv(name))),
         ("command line", {key: value for key, value in options.items() if value is not None}),
     ):
         values |= found
@@ -89,4 +114,7 @@ def _describe(fault: Any, origin: dict[str, str]) -> str:
     known = ", ".join(PeerConfig.model_fields)
     if fault["type"] == "extra_forbidden":
         return f"{key} ({origin.get(key, '?')}): unknown key; known are {known}"
-    return f"{key} = {fault['input']!r} ({origin.get(key, '?')}): {fault['msg']}"
+    problem = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "string_pattern_mismatch":
+        problem = f"expected {_EXPECTED[key]}"
+    return f"{key} = {fault['input']!r} ({origin.get(key, '?')}): {problem}"
