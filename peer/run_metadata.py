@@ -33,8 +33,13 @@ class RunMetadata:
     """and the tokens merged in it."""
 
     def meeting(self, addresses: tuple[str, ...]) -> RunMetadata:
-        """With addresses of live peers put before those known earlier."""
-        merged = dict.fromkeys((*addresses, *self.initial_peers))
+        """With addresses of live peers put before those known earlier.
+
+        However many live there are, those known earlier keep half of the places: the
+        coordinator's own is the one that stays.
+        """
+        half = MAX_INITIAL_PEERS // 2
+        merged = dict.fromkeys((*addresses[:half], *self.initial_peers, *addresses[half:]))
         return replace(self, initial_peers=tuple(merged)[:MAX_INITIAL_PEERS])
 
 
@@ -104,7 +109,14 @@ def load_metadata(folder: Path, run_id: str) -> RunMetadata | None:
         )
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         set_aside(path, str(error) or type(error).__name__)
         return None
 
