@@ -92,19 +92,13 @@ def status(run_id: str | None, state_dir: Path | None, as_json: bool) -> None:
     \b
     Example: peer status --run demo --json
     """
-    from google.protobuf.json_format import MessageToDict
-
     from peer.control import ask_status
-    from peer.status_text import describe
+    from peer.status_text import describe, facts
 
     folder = _running_folder(load_config({"state_dir": state_dir}).state_dir, run_id)
     reply = ask_status(folder)
     if as_json:
-        fields = MessageToDict(
-            reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        fields["digest"] = reply.digest.hex()
-        click.echo(json.dumps(fields, indent=2))
+        click.echo(json.dumps(facts(reply), indent=2))
     else:
         click.echo(describe(reply))
 

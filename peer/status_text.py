@@ -1,8 +1,9 @@
-"""`peer status` for people."""
+"""`peer status` for people and for scripts."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from swarmpb.v1 import control_pb2
 
@@ -27,3 +28,14 @@ def describe(status: control_pb2.StatusReply) -> str:
         ),
     ]
     return "\n".join(f"{name:12} {value}" for name, value in rows)
+
+
+def facts(status: control_pb2.StatusReply) -> dict[str, Any]:
+    """All fields as JSON values: bytes as hex, a number that is none as null."""
+    return {field.name: _plain(getattr(status, field.name)) for field in status.DESCRIPTOR.fields}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
