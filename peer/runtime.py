@@ -12,10 +12,14 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from swarmpb.exits import Exit, UserError
 
+_CLAIM_TRIES = 5
+_CLAIM_PAUSE = 0.05
+"""Seconds; whoever asks for a status holds the lock for an instant."""
 _PREFIX = "murmuration-"  # short: a socket's path has at most 107 bytes
 
 
@@ -39,7 +43,7 @@ class RuntimeFolder:
         except OSError as error:
             raise state_folder_error(state_dir, error) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock)
         except BlockingIOError as error:
             os.close(lock)
             holder = running(state_dir)
@@ -64,6 +68,18 @@ class RuntimeFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         os.ftruncate(self._lock, 0)
         os.close(self._lock)
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock; `BlockingIOError` if somebody keeps it for longer than `running` does."""
+    for _ in range(_CLAIM_TRIES - 1):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_CLAIM_PAUSE)
+        else:
+            return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def running(state_dir: Path) -> tuple[int, Path] | None:
