@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -11,11 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import psutil
 import pytest
 
 from coordinator.registration import sign
@@ -25,102 +22,8 @@ from swarmpb.signing import OwnerKey, PeerIdentity
 from swarmpb.spec import parse_toml, preset, preset_text
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, swarm_pb2
 from swarmpb.version import PROTOCOL_VERSION
+from tests.e2e.processes import Home, Server, serving, stub_of
 from tests.reporting import identity, round_message, signed_report
-
-COMMAND = Path(sys.executable).with_name("coordinator")
-
-
-@dataclass(frozen=True)
-class Home:
-    """A user's folders for a coordinator, apart from those of the machine."""
-
-    path: Path
-
-    @property
-    def state(self) -> Path:
-        return self.path / "state"
-
-    @property
-    def temporary(self) -> Path:
-        return self.path / "t"
-
-    def environment(self) -> dict[str, str]:
-        self.temporary.mkdir(exist_ok=True)
-        return {
-            **os.environ,
-            "XDG_CONFIG_HOME": str(self.path / "config"),
-            "COORDINATOR_STATE_DIR": str(self.state),
-            "TMPDIR": str(self.temporary),
-            "COLUMNS": "80",
-            "NO_COLOR": "1",
-        }
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A `coordinator` command, to its end."""
-        return subprocess.run(
-            [COMMAND, *arguments],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-
-class Server:
-    """A running `coordinator serve` that has said where it listens."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.lines: list[str] = []
-        assert process.stdout is not None
-        for line in process.stdout:
-            self.lines.append(line.strip())
-            if line.startswith("join with:"):
-                return
-        raise AssertionError(f"coordinator serve ended early: {process.communicate()}")
-
-    @property
-    def address(self) -> str:
-        return self.lines[0].removeprefix("grpc ")
-
-    @property
-    def initial_peer(self) -> str:
-        return self.lines[1].removeprefix("p2p ")
-
-    @property
-    def p2p_port(self) -> str:
-        return self.initial_peer.split("/")[4]
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Signal the process; its exit code and what it wrote to stderr."""
-        self.process.send_signal(number)
-        _, errors = self.process.communicate(timeout=20)
-        return self.process.returncode, errors
-
-
-@contextmanager
-def serving(home: Home, *arguments: str) -> Iterator[Server]:
-    ports = () if "--p2p-port" in arguments else ("--p2p-port", "0")
-    process = subprocess.Popen(
-        [COMMAND, "serve", "--grpc-port", "0", *ports, *arguments],
-        env=home.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield Server(process)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
-
-
-@contextmanager
-def stub_of(address: str) -> Iterator[coordinator_pb2_grpc.CoordinatorStub]:
-    with grpc.insecure_channel(address) as channel:
-        yield coordinator_pb2_grpc.CoordinatorStub(channel)
 
 
 @contextmanager
@@ -327,10 +230,7 @@ def test_a_restart_keeps_address_runs_and_reports_and_leaves_nothing_behind(home
     with serving(home, "--demo") as first:
         with stub_of(first.address) as stub:
             stub.Report(signed_report(identity(), rounds=[round_message(1), round_message(2)]))
-        children = psutil.Process(first.process.pid).children(recursive=True)
-        first.process.kill()  # not even a goodbye
-        first.process.communicate()
-        assert psutil.wait_procs(children, timeout=10)[1] == []  # p2pd goes with it
+        first.kill()
     with serving(home, "--p2p-port", first.p2p_port) as second:
         assert second.initial_peer == first.initial_peer
         with stub_of(second.address) as stub:
