@@ -25,7 +25,12 @@ KEPT_ROUNDS = 20_000
 """Outcomes kept while the coordinator is away: about a day of 5-second rounds."""
 KEPT_VALIDATIONS = 1000
 VALIDATIONS_A_REPORT = 32
-_AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.NOT_FOUND}
+_REFUSED = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.UNKNOWN,  # it failed over this report
+}
+"""The same report would be refused for ever; after anything else it is kept and sent again."""
 
 
 class CoordinatorUnreachable(Exception):
@@ -87,7 +92,9 @@ class CoordinatorClient:
                 f"what answers at {self.address} is no coordinator of this version: update it, "
                 "or name another with --coordinator",
             )
-        return UserError(Exit.REFUSED, f"the coordinator at {self.address} refuses: {detail[:200]}")
+        return UserError(
+            Exit.REFUSED, f"the coordinator at {self.address} refuses: {_first_line(detail)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,13 @@ class Contact:
     since: float
     """Unix seconds."""
     detail: str = ""
+    """Why it cannot be reached, or why it refuses reports; empty if it takes them."""
 
     def describe(self, now: float) -> str:
-        if self.reachable:
-            return "reachable"
-        return f"unreachable for {now - self.since:.0f} s ({self.detail}); reports are kept"
+        if not self.reachable:
+            why = f" ({self.detail})" if self.detail else ""
+            return f"unreachable for {now - self.since:.0f} s{why}; reports are kept"
+        return f"reachable, but refuses reports: {self.detail}" if self.detail else "reachable"
 
 
 class Reporter:
@@ -155,19 +164,25 @@ class Reporter:
         try:
             await self._client.report(self._identity, report)
         except grpc.aio.AioRpcError as error:
-            if error.code() in _AWAY:
-                self._note_away(error.details() or error.code().name)
+            detail = _first_line(error.details() or error.code().name)
+            if error.code() not in _REFUSED:
+                self._note(False, detail)
                 return False
-            # it has been heard and refused: the same again would be refused for ever
-            log.warning("the coordinator refuses a report: %s", error.details())
+            if detail != self.contact.detail:
+                log.warning("the coordinator refuses a report: %s", detail)
+            self._note(True, detail)
         else:
-            self.contact = Contact(True, time.time())
+            self._note(True, "")
         for _ in report.rounds:
             self._rounds.popleft()
         for _ in report.validations:
             self._validations.popleft()
         return True
 
-    def _note_away(self, detail: str) -> None:
-        since = time.time() if self.contact.reachable else self.contact.since
-        self.contact = Contact(False, since, detail.splitlines()[0][:100] if detail else "")
+    def _note(self, reachable: bool, detail: str) -> None:
+        same = reachable == self.contact.reachable
+        self.contact = Contact(reachable, self.contact.since if same else time.time(), detail)
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")[:100]
