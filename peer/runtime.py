@@ -56,8 +56,12 @@ class RuntimeFolder:
         try:
             _remove_stale(os.pread(lock, 4096, 0))
             path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, json.dumps({"pid": os.getpid(), "folder": str(path)}).encode(), 0)
+            try:
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, json.dumps({"pid": os.getpid(), "folder": str(path)}).encode(), 0)
+            except OSError:
+                path.rmdir()
+                raise
         except OSError as error:
             os.close(lock)
             raise state_folder_error(state_dir, error) from error
@@ -109,7 +113,7 @@ def _parse(content: bytes) -> tuple[int, Path] | None:
     try:
         fields = json.loads(content)
         return int(fields["pid"]), Path(fields["folder"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None  # empty (released), or cut short by a crash: nothing to clean
 
 
