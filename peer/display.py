@@ -48,4 +48,4 @@ async def _print_changes(status: Callable[[], control_pb2.StatusReply]) -> None:
 
 
 def _fit(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: max(1, width - 1)] + "…"
+    return line if len(line) <= width else line[: max(0, width - 1)] + "…"

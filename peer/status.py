@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from peer.averaging.attempt import Outcome
 from peer.averaging.state import GlobalState
 from peer.events import Phase
+from peer.status_text import one_line
 from peer.training.messages import Progress
 from swarmpb.v1 import control_pb2, coordinator_pb2, swarm_pb2
 from swarmpb.version import SOFTWARE_VERSION
@@ -45,12 +46,14 @@ class Speedometer:
 
     def loss(self) -> float:
         """Mean over the last inner steps, nats per token; NaN before the second."""
-        if len(self._seen) < 2:
+        if not self._seen:
             return math.nan
         _, last = self._seen[-1]
-        first = next(it for _, it in self._seen if last.inner_steps - it.inner_steps <= LOSS_WINDOW)
-        if first is last:
-            first = self._seen[-2][1]
+        earlier = [it for _, it in self._seen if it.inner_steps < last.inner_steps]
+        if not earlier:
+            return math.nan
+        recent = (it for it in earlier if last.inner_steps - it.inner_steps <= LOSS_WINDOW)
+        first = next(recent, earlier[-1])
         return (last.loss_sum - first.loss_sum) / (last.inner_steps - first.inner_steps)
 
 
@@ -171,7 +174,8 @@ def live_line(status: control_pb2.StatusReply) -> str:
     """The one line that a terminal shows."""
     loss = f"loss {status.train_loss:.3f}" if math.isfinite(status.train_loss) else "no loss yet"
     share = f" ({status.run_tokens / status.target_tokens:.0%})" if status.target_tokens else ""
-    return (
+    peers = "1 peer" if status.peers == 1 else f"{status.peers} peers"
+    return one_line(
         f"{status.phase}: {status.reason} | at round {status.round}{share} | "
-        f"{status.tokens_per_second:,.0f} tokens/s | {loss} | {status.peers} peers"
+        f"{status.tokens_per_second:,.0f} tokens/s | {loss} | {peers}"
     )

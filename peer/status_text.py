@@ -27,7 +27,12 @@ def describe(status: control_pb2.StatusReply) -> str:
             f"trainer {status.trainer_rss_bytes / 2**20:.0f} MiB",
         ),
     ]
-    return "\n".join(f"{name:12} {value}" for name, value in rows)
+    return "\n".join(f"{name:12} {one_line(value)}" for name, value in rows)
+
+
+def one_line(text: str) -> str:
+    """Without line breaks and what a terminal would obey: reasons come from other peers too."""
+    return "".join(it if it.isprintable() else "?" for it in " ".join(text.split()))
 
 
 def facts(status: control_pb2.StatusReply) -> dict[str, Any]:
