@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import traceback
 from functools import partial
@@ -17,7 +18,22 @@ from peer.config import load_config
 from swarmpb.exits import Exit, UserError
 from swarmpb.version import SOFTWARE_VERSION
 
-_RUN_ID = click.option("--run", "run_id", required=True, metavar="ID", help="The run's name.")
+
+def _run_name(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Refused before it becomes the name of a folder."""
+    if value is not None and not _RUN_NAME.fullmatch(value):
+        raise UserError(
+            Exit.UNKNOWN_RUN,
+            f"no run can be named {value!r}: names are of lower-case letters, digits and hyphens; "
+            "`coordinator run list` shows those there are",
+        )
+    return value
+
+
+_RUN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as in `swarmpb.spec`
+_RUN_ID = click.option(
+    "--run", "run_id", required=True, metavar="ID", callback=_run_name, help="The run's name."
+)
 _STATE_DIR = click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -83,7 +99,13 @@ def _end_at_once() -> None:
 
 
 @cli.command()
-@click.option("--run", "run_id", metavar="ID", help="The run's name; needed if there are several.")
+@click.option(
+    "--run",
+    "run_id",
+    metavar="ID",
+    callback=_run_name,
+    help="The run's name; needed if there are several.",
+)
 @_STATE_DIR
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def status(run_id: str | None, state_dir: Path | None, as_json: bool) -> None:
