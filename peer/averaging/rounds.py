@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
+import numpy as np
 from anyio.abc import TaskGroup
 
 from peer.averaging import methods
@@ -136,6 +137,8 @@ class Rounds:
         self._active = attempt  # before the cut: a second leader must not cut in between
         try:
             attempt.cut = await self.local.take_cut()
+            if not await anyio.to_thread.run_sync(_is_finite, attempt.cut.parameters):
+                raise Refused("this peer's parameters are not finite")
         except Refused as refusal:
             await self.conclude(attempt, void(str(refusal)))
             raise
@@ -182,7 +185,13 @@ class Rounds:
         return Voters(self.network, attempt, members, self.deadlines)
 
     def announce(self, attempt: Attempt, decision: Decision) -> None:
-        """Tell the roster what was decided, without waiting for it."""
+        """Tell the roster what was decided, without waiting for it.
+
+        What `recover` guessed without a majority is not decided and not told: the others may
+        have accepted, or may yet decide, something else.
+        """
+        if attempt.acceptor.decided is None:
+            return
         self._tasks.start_soon(self.voters(attempt).spread, decision)
 
     async def conclude(self, attempt: Attempt, decision: Decision) -> None:
@@ -329,6 +338,10 @@ class Rounds:
         if attempt is None:
             raise Refused("no such attempt here")
         return promise_message(answer(attempt, caller, request))
+
+
+def _is_finite(values: FlatVector) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 def _has(manifest: Manifest, part: Part, member: int) -> bool:
