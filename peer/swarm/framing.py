@@ -72,7 +72,7 @@ class FramedStream:
         if kind == _END:
             return None
         if kind == _REFUSAL:
-            raise Refused(data.decode(errors="replace"))
+            raise Refused.by_stranger(data.decode(errors="replace"))
         try:
             return self._incoming.FromString(data)
         except DecodeError as error:

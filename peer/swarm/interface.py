@@ -29,6 +29,12 @@ class Unreachable(Exception):
 class Refused(Exception):
     """The other side answered that it will not do it, and why."""
 
+    @classmethod
+    def by_stranger(cls, reason: str) -> Refused:
+        """With a reason as it came in: cut to size, without what a terminal would obey."""
+        cut = reason[:MAX_REASON_LENGTH]
+        return cls("".join(it if it.isprintable() else "?" for it in cut))
+
 
 @dataclass(frozen=True)
 class Method(Generic[Request, Reply]):

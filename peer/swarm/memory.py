@@ -220,7 +220,7 @@ class _MemoryStream:
         except (anyio.EndOfStream, anyio.ClosedResourceError) as error:
             raise Unreachable(f"{other} hung up") from error
         if isinstance(item, Refused):
-            raise Refused(str(item))
+            raise Refused.by_stranger(str(item))
         if item is None:
             return None
         self.received += len(item)

@@ -10,7 +10,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from peer.swarm.interface import Method, Network, Refused, Stream, Unreachable, call, unary
+from peer.swarm.interface import (
+    MAX_REASON_LENGTH,
+    Method,
+    Network,
+    Refused,
+    Stream,
+    Unreachable,
+    call,
+    unary,
+)
 from peer.swarm.libp2p import Libp2pNetwork
 from peer.swarm.memory import Hub
 from swarmpb.signing import PeerIdentity
@@ -115,6 +124,19 @@ async def test_a_stream_carries_megabytes_both_ways_and_counts_them(join: Join) 
             echoed.append(message.data)
     assert echoed == pieces
     assert stream.sent == stream.received > 8 * 900_000
+
+
+async def test_a_refusal_is_one_short_line_whatever_the_other_side_says(join: Join) -> None:
+    first, second = await join(), await join()
+
+    async def refuse(caller: str, stream: Stream) -> None:
+        raise Refused("\x1b[2J\nno" + "!" * 10_000)
+
+    await second.serve({ECHO: refuse})
+    with pytest.raises(Refused) as refused:
+        await call(first, second.peer_id, ECHO, swarm_pb2.PartChunk(data=b"x"), 5)
+    assert str(refused.value).startswith("?[2J?no!!!")
+    assert len(str(refused.value)) == MAX_REASON_LENGTH
 
 
 async def test_a_refusal_reaches_the_caller_with_its_reason(join: Join) -> None:
