@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
+from peer.addresses import dialable
 from swarmpb.spec import RoundSpec
 from swarmpb.v1 import swarm_pb2
 
@@ -86,7 +87,7 @@ def parse_record(peer_id: str, payload: bytes, now: float) -> PeerFacts | None:
         min(record.pending_tokens, MAX_ROUND),
         min(speed, MAX_TOKENS_PER_SECOND),
         record.written_at,
-        tuple(it for it in record.addresses[:MAX_ADDRESSES] if len(it) <= MAX_TEXT),
+        dialable(record.addresses[:MAX_ADDRESSES]),
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from peer.addresses import dialable
 from peer.files import set_aside, write_whole
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import BadSignatureError, verify_owner
@@ -14,7 +16,6 @@ from swarmpb.v1 import coordinator_pb2
 from swarmpb.version import PROTOCOL_VERSION
 
 MAX_INITIAL_PEERS = 32
-MAX_ADDRESS_LENGTH = 300
 CLOCK_TOLERANCE = 3.0
 _CACHE = "run.json"
 
@@ -53,11 +54,9 @@ def check_published(info: coordinator_pb2.RunInfo, run_id: str) -> RunMetadata:
             f"{PROTOCOL_VERSION}: update {who}",
         )
     signed = info.spec
-    addresses = tuple(
-        address for address in info.initial_peers if len(address) <= MAX_ADDRESS_LENGTH
-    )
+    peers = info.initial_peers
     try:
-        checked = _verified(signed.spec, signed.owner_key, signed.signature, addresses, run_id)
+        checked = _verified(signed.spec, signed.owner_key, signed.signature, peers, run_id)
     except (SpecError, BadSignatureError) as error:
         raise UserError(
             Exit.BAD_SPEC, f"the coordinator's spec of run {run_id} is not valid: {error}"
@@ -134,10 +133,10 @@ def require_same_run(kept: RunMetadata, published: RunMetadata) -> None:
 
 
 def _verified(
-    spec_bytes: bytes, owner_key: bytes, signature: bytes, peers: tuple[str, ...], run_id: str
+    spec_bytes: bytes, owner_key: bytes, signature: bytes, peers: Iterable[str], run_id: str
 ) -> RunMetadata:
     spec = parse_canonical(spec_bytes)
     if spec.run_id != run_id:
         raise SpecError([f"it belongs to run {spec.run_id}"])
     verify_owner(owner_key, spec.hash(), signature)
-    return RunMetadata(spec, owner_key, signature, peers[:MAX_INITIAL_PEERS])
+    return RunMetadata(spec, owner_key, signature, dialable(peers)[:MAX_INITIAL_PEERS])

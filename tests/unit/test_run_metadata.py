@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peer.run_metadata import (
-    MAX_ADDRESS_LENGTH,
     MAX_INITIAL_PEERS,
     RunMetadata,
     check_clock,
@@ -32,6 +31,8 @@ from tests.tiny import tiny_spec
 
 SPEC = tiny_spec()
 CACHE = "run.json"
+BERT = "QmXoypizjW3WknFiJnKLwHCnL72vedxjQkDDP1mXWo6uco"
+ADDRESS = f"/ip4/10.0.0.1/tcp/1/p2p/{BERT}"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def published(owner: OwnerKey, spec: RunSpec = SPEC, **fields: Any) -> coordinat
     values: dict[str, Any] = {
         "run_id": spec.run_id,
         "spec": signed,
-        "initial_peers": ["/ip4/10.0.0.1/tcp/1/p2p/Qm1"],
+        "initial_peers": [ADDRESS],
         "protocol_version": PROTOCOL_VERSION,
         "round": 9,
         "tokens": 900,
@@ -82,7 +83,7 @@ def test_a_genuine_run_is_taken(owner: OwnerKey) -> None:
     metadata = known(owner)
     assert metadata.spec == SPEC
     assert metadata.owner_key == owner.public_key
-    assert metadata.initial_peers == ("/ip4/10.0.0.1/tcp/1/p2p/Qm1",)
+    assert metadata.initial_peers == (ADDRESS,)
     assert (metadata.known_round, metadata.known_tokens) == (9, 900)
 
 
@@ -135,8 +136,8 @@ def test_who_speaks_the_older_protocol_is_to_be_updated(
 
 
 def test_initial_peers_are_bounded(owner: OwnerKey) -> None:
-    many = [f"/ip4/10.0.0.1/tcp/{port}" for port in range(1000)]
-    addresses = ["/dns4/" + "x" * MAX_ADDRESS_LENGTH, *many]
+    many = [f"/ip4/10.0.0.1/tcp/{port}/p2p/{BERT}" for port in range(1000)]
+    addresses = ["garbage", f"/dns4/{'x' * 300}/tcp/1/p2p/{BERT}", *many]
     metadata = check_published(published(owner, initial_peers=addresses), SPEC.run_id)
     assert metadata.initial_peers == tuple(many[:MAX_INITIAL_PEERS])
 
