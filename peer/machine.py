@@ -205,10 +205,11 @@ def _synchronise(peer: Peer, event: ViewSeen, at: Position) -> Peer:
 def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Peer:
     others = event.view.others(peer.peer_id)
     companions = membership.companions(others, own)
-    needed = peer.spec.round.min_peers
-    if len(companions) + 1 < needed:
+    # who is about to adopt the last round is here too
+    needed, here = peer.spec.round.min_peers, 1 + len(membership.at_work(others))
+    if here < needed:
         return _phase(
-            peer, Phase.TRAINING, f"{len(companions) + 1} of {needed} peers needed to average; "
+            peer, Phase.TRAINING, f"{here} of {needed} peers needed to average; "
             f"invite another: {peer.invitation}",
         )  # fmt: skip
     if now < peer.retry_at:
