@@ -148,6 +148,16 @@ async def test_more_donors_than_one_download_uses_stand_in_for_lost_ones() -> No
         assert_is(state, STATE)
 
 
+async def test_newcomers_do_not_all_ask_the_same_donors() -> None:
+    small = some_state(3, 1)
+    async with a_swarm() as swarm:
+        donors = [await swarm.donor([small]) for _ in range(MAX_DONORS + 2)]
+        newcomer = swarm.newcomer()
+        for _ in range(30):
+            await download(newcomer, ids(donors), Position(small.round, small.digest), 1)
+        assert set(swarm.blocks_sent) == set(ids(donors))
+
+
 async def test_what_has_arrived_is_kept_when_a_donor_has_a_short_break(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -218,8 +228,9 @@ async def test_corrupt_donors_alone_give_nothing() -> None:
     ],
 )
 async def test_a_description_that_does_not_fit_the_digest_is_not_believed(
-    lie: dict[str, Any],
+    lie: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("peer.transfer.random.sample", lambda donors, count: list(donors))
     truth: dict[str, Any] = {
         "round": STATE.round,
         "tokens": STATE.tokens,
@@ -234,10 +245,10 @@ async def test_a_description_that_does_not_fit_the_digest_is_not_believed(
         liar = await swarm.serving({**corrupt_donor("flipped"), DESCRIBE: describe})
         with pytest.raises(Unreachable, match="does not fit the state"):
             await download(swarm.newcomer(), ids([liar]), AT, PARAMETERS)
-        assert not swarm.blocks_sent, "it was not even asked for blocks"
         donor = await swarm.donor()
         state = await download(swarm.newcomer(), ids([liar, donor]), AT, PARAMETERS)
         assert_is(state, STATE)
+        assert set(swarm.blocks_sent) == {donor.peer_id}, "the liar was not asked for blocks"
 
 
 async def test_a_model_of_another_size_is_refused_before_memory_is_taken_for_it() -> None:

@@ -19,6 +19,7 @@ from peer.membership import (
     RECORD_SECONDS,
     PeerFacts,
     Position,
+    at_work,
     companions,
     cut_is_due,
     head,
@@ -245,6 +246,7 @@ def test_companions_are_at_work_and_not_behind() -> None:
     ]
     assert companions(others, at(5)) == ["trains", "averages", "ahead", "elsewhere"]
     assert holders_of(others, at(5)) == ["trains", "averages", "syncs", "leaves"]
+    assert at_work(others) == ["trains", "averages", "ahead", "elsewhere", "behind"]
 
 
 # ---- who leads ---------------------------------------------------------------------------
