@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 import traceback
 from functools import partial
@@ -14,7 +15,6 @@ from typing import Any
 
 import click
 
-from peer.config import load_config
 from swarmpb.exits import Exit, UserError
 from swarmpb.version import SOFTWARE_VERSION
 
@@ -77,6 +77,8 @@ def join(debug: bool, /, run_id: str, export: Path | None, **options: Any) -> No
     peer.toml in the configuration folder, then defaults.
     Example: peer join --run demo --coordinator 127.0.0.1:7700
     """
+    from peer.config import load_config
+
     config = load_config(options)
     _prepare(debug)
     import anyio
@@ -114,6 +116,7 @@ def status(run_id: str | None, state_dir: Path | None, as_json: bool) -> None:
     \b
     Example: peer status --run demo --json
     """
+    from peer.config import load_config
     from peer.control import ask_status
     from peer.status_text import describe, facts
 
@@ -152,6 +155,8 @@ def _prepare(debug: bool) -> None:
 
 def main() -> None:
     """Entry point: one clear line and an exit code for what the user can mend."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end_early)
     try:
         code = cli(standalone_mode=False)
     except UserError as error:
@@ -172,6 +177,11 @@ def main() -> None:
         )
         code = 1
     sys.exit(int(code or 0))
+
+
+def _end_early(_number: int, _frame: object) -> None:
+    """Until the daemon handles signals: a `KeyboardInterrupt` gets lost in libraries' imports."""
+    os._exit(Exit.INTERRUPTED)
 
 
 def _show_trace() -> None:

@@ -7,9 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import anyio.to_thread
-import numpy as np
-
 from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import FlatVector
 from peer.averaging.parts import MAX_TOKENS
@@ -33,7 +30,7 @@ class Callbacks:
 
 
 class LocalWork:
-    """Implements `peer.averaging.rounds.Local` over a trainer process."""
+    """Implements `peer.averaging.local.Local` over a trainer process."""
 
     def __init__(self, callbacks: Callbacks) -> None:
         self._callbacks = callbacks
@@ -117,9 +114,6 @@ class LocalWork:
             self._cut = await trainer.cut()
         except TrainerDied as error:
             raise Refused(f"this peer's trainer died: {error}") from error
-        if not await anyio.to_thread.run_sync(_all_finite, trainer.vectors.outbox):
-            await trainer.stop()  # the next one starts from the global parameters
-            raise Refused("this peer's parameters are not finite: its trainer starts again")
         steps = self._cut.inner_steps - self._merged.inner_steps
         loss = (self._cut.loss_sum - self._merged.loss_sum) / steps if steps else math.nan
         tokens = min(self._cut.tokens - self._merged.tokens, MAX_TOKENS)
@@ -159,12 +153,12 @@ class LocalWork:
             with suppress(TrainerDied):  # told by `wait_dead`; the next one loads this state
                 await self._trainer.shift(shift, state.tokens)
 
+    async def start_over(self) -> None:
+        if self._trainer is not None:
+            await self._trainer.stop()  # the next one starts from the global parameters
+
     async def conclude(self, outcome: Outcome) -> None:
         self._callbacks.concluded(outcome)
 
     def fell_behind(self, reason: str) -> None:
         self._callbacks.fell_behind(reason)
-
-
-def _all_finite(vector: FlatVector) -> bool:
-    return bool(np.isfinite(vector).all())

@@ -9,7 +9,7 @@ import anyio
 from peer.averaging.agreement import Acceptor
 from peer.averaging.codecs import FlatVector
 from peer.averaging.exchange import Exchange
-from peer.averaging.roster import Manifest, Roster
+from peer.averaging.roster import Manifest, Roster, merged_members
 from peer.averaging.state import GlobalState
 from swarmpb.v1 import swarm_pb2
 
@@ -72,3 +72,31 @@ class Outcome:
     bytes_sent: int
     bytes_received: int
     manifest: Manifest | None = None
+
+
+def outcome_of(
+    attempt: Attempt, manifest: Manifest | None, reason: str, own: str, now: float
+) -> Outcome:
+    """The outcome for the peer `own` at `now` (monotonic seconds); no manifest: it is void."""
+    roster, exchange, cut = attempt.roster, attempt.exchange, attempt.cut
+    member = roster.index(own) if roster else -1
+    merged = (
+        manifest is not None
+        and cut.tokens > 0
+        and member in merged_members(manifest.roster, manifest.parts)
+    )
+    return Outcome(
+        attempt=attempt.id,
+        leader=attempt.leader,
+        round=attempt.base.round + (manifest is not None),
+        committed=manifest is not None,
+        reason=reason,
+        members=len(roster.members) if roster else 0,
+        member_index=member,
+        merged=merged,
+        tokens=cut.tokens,
+        loss=cut.loss,
+        seconds=now - attempt.started,
+        bytes_sent=exchange.traffic.sent if exchange else 0,
+        bytes_received=exchange.traffic.received if exchange else 0,
+    )

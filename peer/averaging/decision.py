@@ -95,8 +95,9 @@ class Voters:
 async def recover(voters: Voters, random: Random) -> Decision:
     """Find out, or bring about, the decision of an attempt whose leader is silent.
 
-    When no majority of the roster answers for long, the most likely decision is returned; should
-    it turn out to be wrong, the digests say so and the minority downloads the state again.
+    When no majority of the roster answers for long, the attempt counts as void here, whatever this
+    member had accepted: nobody takes an outer step alone. Should the others have committed it,
+    this member is behind them, and catches up.
     """
     attempt, own = voters.attempt, void("its leader fell silent before a majority had the result")
     for number in range(1, voters.deadlines.recovery_tries + 1):
@@ -116,8 +117,7 @@ async def recover(voters: Voters, random: Random) -> Decision:
         decided = None if value is None else await voters.propose(ballot, value)
         if decided is not None:
             return decided
-    log.warning("round %d: no majority of the roster answers", attempt.base.round)
-    return attempt.acceptor.accepted or own
+    return void("no majority of the roster answers")
 
 
 def answer(attempt: Attempt, caller: str, request: swarm_pb2.AgreementRequest) -> Promise[Decision]:

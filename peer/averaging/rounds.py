@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -19,12 +18,13 @@ from anyio.abc import TaskGroup
 
 from peer.averaging import methods
 from peer.averaging.archive import Archive
-from peer.averaging.attempt import Attempt, LocalCut, Outcome
+from peer.averaging.attempt import Attempt, LocalCut, Outcome, outcome_of
 from peer.averaging.codecs import FlatVector, codec_named
 from peer.averaging.deadlines import DEADLINES, Deadlines
 from peer.averaging.decision import Decision, Voters, answer, promise_message, recover, void
 from peer.averaging.exchange import Exchange, PartOwner
 from peer.averaging.feedback import ErrorFeedback
+from peer.averaging.local import Local
 from peer.averaging.parts import Part
 from peer.averaging.roster import (
     ATTEMPT_BYTES,
@@ -32,12 +32,11 @@ from peer.averaging.roster import (
     Manifest,
     Roster,
     left_out_reason,
-    merged_members,
     parse_manifest,
     parse_roster,
     report_message,
 )
-from peer.averaging.state import GlobalState, adoption_shift, pseudo_gradient
+from peer.averaging.state import adoption_shift, pseudo_gradient
 from peer.swarm.interface import (
     Handler,
     Method,
@@ -52,31 +51,6 @@ from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
 
 KEPT_ATTEMPTS = 8
-
-
-class Local(Protocol):
-    """What rounds need of their own peer."""
-
-    @property
-    def state(self) -> GlobalState: ...
-
-    def unwilling(self) -> str:
-        """Why this peer cannot take part in a round now; empty if it can."""
-
-    def began(self, leader: str) -> None:
-        """Take note of an attempt; `adopt`, `conclude` or `fell_behind` will end it."""
-
-    async def take_cut(self) -> LocalCut:
-        """Snapshot the local parameters between two inner steps; `Refused` if that fails."""
-
-    async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
-        """Make `state` the global state and add `shift` to the local parameters."""
-
-    async def conclude(self, outcome: Outcome) -> None:
-        """Take note of a void round."""
-
-    def fell_behind(self, reason: str) -> None:
-        """A committed round cannot be adopted from here: the state must be downloaded."""
 
 
 class Rounds:
@@ -138,6 +112,7 @@ class Rounds:
         try:
             attempt.cut = await self.local.take_cut()
             if not await anyio.to_thread.run_sync(_is_finite, attempt.cut.parameters):
+                await self.local.start_over()
                 raise Refused("this peer's parameters are not finite")
         except Refused as refusal:
             await self.conclude(attempt, void(str(refusal)))
@@ -240,32 +215,8 @@ class Rounds:
         await self.settle(attempt)
 
     def _outcome(self, attempt: Attempt, manifest: Manifest | None, reason: str) -> Outcome:
-        roster, exchange, cut = attempt.roster, attempt.exchange, attempt.cut
-        outcome = Outcome(
-            attempt=attempt.id,
-            leader=attempt.leader,
-            round=attempt.base.round,
-            committed=False,
-            reason=reason,
-            members=len(roster.members) if roster else 0,
-            member_index=roster.index(self.network.peer_id) if roster else -1,
-            merged=False,
-            tokens=cut.tokens,
-            loss=cut.loss,
-            seconds=self._clock() - attempt.started,
-            bytes_sent=exchange.traffic.sent if exchange else 0,
-            bytes_received=exchange.traffic.received if exchange else 0,
-        )
-        if manifest is None:
-            return outcome
-        merged = merged_members(manifest.roster, manifest.parts)
-        member = manifest.roster.index(self.network.peer_id)
-        return replace(
-            outcome,
-            round=attempt.base.round + 1,
-            committed=True,
-            merged=cut.tokens > 0 and member in merged,
-        )
+        now = self._clock()
+        return outcome_of(attempt, manifest, reason, self.network.peer_id, now)
 
     # ---- what other peers ask ----------------------------------------------------------
 

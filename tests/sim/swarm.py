@@ -63,6 +63,9 @@ class SimulatedPeer:
         self.local = self.local + shift
         self._note(outcome)
 
+    async def start_over(self) -> None:
+        pass
+
     async def conclude(self, outcome: Outcome) -> None:
         self._note(outcome)
 

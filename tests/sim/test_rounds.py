@@ -163,7 +163,8 @@ async def test_when_the_leader_dies_before_the_roster_the_round_is_void() -> Non
             await swarm.round()
         for peer in swarm.peers[1:]:
             assert peer.state.round == 0
-            assert "fell silent" in peer.outcomes[-1].reason
+            # one of them had just got the roster, and asks the other in vain
+            assert peer.outcomes[-1].reason.endswith(("before the exchange", "roster answers"))
             assert not peer.rounds.busy
 
 
