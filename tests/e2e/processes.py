@@ -347,11 +347,11 @@ class PeerProcess:
         assert self.process is not None
         return self.process.pid
 
-    def start(self, *arguments: str) -> None:
+    def start(self, *arguments: str, **environment: str) -> None:
         """Join; returns at once."""
         self.process = subprocess.Popen(
             [PEER, *self.arguments, *arguments],
-            env=self.home.environment(),
+            env=self.home.environment() | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ pytestmark = pytest.mark.timeout(300)
 
 ROUND: dict[str, Any] = {"target_tokens": 6000, "min_seconds": 0.3, "max_seconds": 2}
 """About a round in a second, and hardly less on a machine that is busy with something else."""
+NAMES = ("anna", "bert", "cleo")
 NICENESS = 5
 RECORD_GONE_SECONDS = 20.0
 """A silent peer's last record has expired by then, and rounds no longer wait for it."""
@@ -49,7 +50,7 @@ class Swarm:
         self.spec = spec
         self.server = start_server(home)
         create_run(home, self.server.address, spec)
-        self.peers = [self.peer(name) for name in ("anna", "bert", "cleo")]
+        self.peers = [self.peer(name) for name in NAMES]
 
     def peer(self, name: str) -> PeerProcess:
         return PeerProcess(self.home, name, self.server.address, self.spec.run_id)
@@ -57,14 +58,15 @@ class Swarm:
     def restart_server(self) -> None:
         self.server = start_server(self.home, *self.server.same_ports)
 
-    def make_whole(self) -> None:
-        """All three train, whatever the test before did."""
+    def make_whole(self, wanted: Sequence[str] = ()) -> None:
+        """All train, or those that are wanted, whatever the test before did."""
         if self.server.process.poll() is not None:
             self.restart_server()
-        for peer in self.peers:
+        peers = [peer for peer in self.peers if not wanted or peer.name in wanted]
+        for peer in peers:
             if not peer.alive:
                 peer.start()
-        for peer in self.peers:
+        for peer in peers:
             status = peer.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round with its work")
             # whoever joins later shall not have to wait for a processor
             psutil.Process(status.trainer_pid).nice(NICENESS)
@@ -209,18 +211,6 @@ def test_a_peer_that_leaves_and_comes_back_disturbs_nobody(swarm: Swarm) -> None
     assert json.loads(shown.stdout)["round"] >= after.round, shown.stderr
 
 
-def test_a_second_ctrl_c_ends_at_once(swarm: Swarm) -> None:
-    anna, bert, cleo = swarm.peers
-    children = cleo.children()
-    cleo.send(signal.SIGINT)
-    cleo.err.wait_for("once more to stop at once", LEAVE_SECONDS)
-    cleo.send(signal.SIGINT)
-    assert cleo.wait(2) == Exit.INTERRUPTED
-    assert psutil.wait_procs(children, timeout=DEATH_SECONDS)[1] == []
-    assert len(swarm.home.runtime_folders()) == 3
-    rounds_go_on([anna, bert], seconds=60 + RECORD_GONE_SECONDS)
-
-
 # ---- what kills ------------------------------------------------------------------------
 
 
@@ -304,20 +294,43 @@ def test_nobody_needs_the_coordinator_once_the_run_is_known(swarm: Swarm) -> Non
     anna.until(lambda it: it.coordinator_state == "reachable", 20, "the coordinator again")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_counts_before_the_daemon_listens_for_it(home: Home, number: int) -> None:
+    peer = PeerProcess(home, "anna", "127.0.0.1:1", "tiny")
+    peer.start(PYTHONPROFILEIMPORTTIME="1")
+    peer.err.wait_for("pydantic", JOIN_SECONDS)  # in the middle of its imports
+    peer.send(number)
+    assert peer.wait(LEAVE_SECONDS) == Exit.INTERRUPTED
+
+
+def test_a_second_ctrl_c_ends_at_once(swarm: Swarm) -> None:
+    anna, bert, cleo = swarm.peers
+    children = cleo.children()
+    cleo.send(signal.SIGINT)
+    cleo.err.wait_for("once more to stop at once", LEAVE_SECONDS)
+    cleo.send(signal.SIGINT)
+    assert cleo.wait(2) == Exit.INTERRUPTED
+    assert psutil.wait_procs(children, timeout=DEATH_SECONDS)[1] == []
+    assert len(swarm.home.runtime_folders()) == 3
+    rounds_go_on([anna, bert], seconds=60 + RECORD_GONE_SECONDS)
+
+
 # ---- a swarm that was empty ------------------------------------------------------------
 
 
-def test_a_run_that_everybody_left_goes_on_from_a_checkpoint(swarm: Swarm) -> None:
-    anna = swarm.peers[0]
-    for peer in swarm.peers:
+def test_a_run_that_everybody_left_goes_on_from_a_checkpoint(shared: Swarm) -> None:
+    shared.make_whole(["anna", "bert"])
+    anna = shared.peers[0]
+    last = [peer for peer in shared.peers if peer.alive]
+    for peer in last:
         peer.send(signal.SIGTERM)
-    assert [peer.wait(LEAVE_SECONDS) for peer in swarm.peers] == [0, 0, 0]
-    left_at = swarm.progress().round
-    assert swarm.progress().peers_live == 0
+    assert {peer.wait(LEAVE_SECONDS) for peer in last} == {0}
+    left_at = shared.progress().round
+    assert {shared.reported(peer.name).phase for peer in last} == {"stopped"}
 
     # a newcomer must not begin the run a second time
-    newcomer = swarm.peer("emil")
-    swarm.peers[2] = newcomer
+    newcomer = shared.peer("emil")
+    shared.peers[2] = newcomer
     newcomer.start()
     newcomer.out.wait_for(rf"the run stands at round {left_at}, but no peer that", JOIN_SECONDS)
 
@@ -326,4 +339,4 @@ def test_a_run_that_everybody_left_goes_on_from_a_checkpoint(swarm: Swarm) -> No
     assert resumed.round >= left_at
     newcomer.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round with its work")
     rounds_go_on([anna, newcomer])
-    assert swarm.progress().round > left_at
+    assert shared.progress().round > left_at
