@@ -212,6 +212,9 @@ def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Pe
             peer, Phase.TRAINING, f"{here} of {needed} peers needed to average; "
             f"invite another: {peer.invitation}",
         )  # fmt: skip
+    if len(companions) + 1 < needed:
+        reason = f"the others are about to adopt round {own.round}"
+        return replace(_phase(peer, Phase.TRAINING, reason), due_since=None)
     if now < peer.retry_at:
         return replace(peer, due_since=None)  # the reason says why the last try was void
     peer = _phase(peer, Phase.TRAINING, f"round {own.round + 1}")

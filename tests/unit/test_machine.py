@@ -364,6 +364,14 @@ def test_too_few_peers_are_said_with_what_to_do_about_it() -> None:
     assert story.reason.startswith("1 of 2 peers needed")
 
 
+def test_a_round_is_not_tried_before_enough_of_the_others_have_adopted_the_last() -> None:
+    story = training(ORDER[0])
+    story.passes(SPEC.round.max_seconds)
+    assert story.sees(facts("bert", at(4)), own_tokens=TARGET) == (), "it would be void"
+    assert (story.phase, story.reason) == (Phase.TRAINING, "the others are about to adopt round 5")
+    assert len(story.sees(facts(ORDER[1], at(5)), own_tokens=TARGET)) == 1
+
+
 # ---- ahead and behind --------------------------------------------------------------------
 
 
