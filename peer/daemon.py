@@ -200,9 +200,9 @@ class Daemon:
         self._post(events.ViewSeen(view, wall, self.work.pending_tokens))
 
     async def _lead(self, effect: events.Lead) -> None:
-        if self._rounds is None or self._rounds.busy:
-            return  # the swarm is lost, or another leader was first: their end is an event too
         try:
+            if self._rounds is None:
+                raise Refused("the swarm is being joined again")
             await lead(self._rounds, effect.others)
         except Refused as refusal:
             self._post(events.AttemptEnded(self._peer.peer_id, False, str(refusal)))
@@ -282,6 +282,8 @@ class Daemon:
             # the members take turns
             if outcome.member_index == state.round % outcome.members:
                 self._tasks.start_soon(self._evaluate, state)
+            if self._saved_round < 0:  # not in half a minute: a run must not hang on nobody's loss
+                self._tasks.start_soon(self._save)
         self._post(events.StateAdopted(_position(state), state.tokens))
 
     def _concluded(self, outcome: Outcome) -> None:
