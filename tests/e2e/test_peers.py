@@ -115,7 +115,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 def test_two_peers_train_a_run_to_its_target_and_leave_a_model(home: Home) -> None:
-    spec = tiny_spec(round=ROUND, stop={"tokens": 80_000})
+    spec = tiny_spec(round=ROUND, stop={"tokens": 60_000})
     model = home.path / "model"
     with serving(home) as server:
         create_run(home, server.address, spec)
@@ -286,6 +286,7 @@ def test_nobody_needs_the_coordinator_once_the_run_is_known(swarm: Swarm) -> Non
         return all(committed.get(it, 0) >= 2 for it in outage)
 
     eventually(told_by_two_at_least, REPORT_SECONDS, "the reports of the outage, without a gap")
+    eventually(lambda: swarm.progress().peers_live == 3, REPORT_SECONDS, "a word from each")
     progress = swarm.progress()
     assert (progress.rounds_committed, progress.digests_agree) == (progress.round, True)
     shown = swarm.home.run("run", "show", "tiny", "--coordinator", swarm.server.address)
