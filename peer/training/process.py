@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from peer.training.session import Session
 
 _PR_SET_PDEATHSIG = 1
+_NICENESS = 5
+"""Whatever else the volunteer's machine does comes first, joining peers included."""
 
 
 def main() -> None:
     """Exit status: 0 the daemon is gone, 1 a bug, 3 a failure that was told as `Failed`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the daemon decides
     _die_with_parent()
+    os.nice(_NICENESS)
     start = TrainerStart.from_argv(sys.argv[1:])
     link = DaemonLink(start.socket)
     _stay_offline()
