@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from peer.config import PeerConfig
 from peer.control import serve_control
 from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
 from peer.daemon import Daemon, Settings
+from peer.departure import Departure
 from peer.display import show_live
 from peer.files import set_aside
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
@@ -35,8 +33,6 @@ from swarmpb.v1 import control_pb2
 
 log = logging.getLogger(__name__)
 
-LEAVE_SECONDS = 5.0
-"""A leaving peer sees the round under way through for at most so long."""
 _IDENTITY = "identity.key"
 
 
@@ -64,14 +60,34 @@ def run_folder(state_dir: Path, run_id: str) -> Path:
 
 async def join(request: JoinRequest) -> events.Stop:
     """Take part in a run until it ends or the user stops it; raises `UserError`."""
+    runtime = RuntimeFolder.claim(request.folder, f"a peer of run {request.run_id}")
+    stop = events.Stop(0, "left before it had joined")
+    failure: UserError | None = None
+    try:
+        async with anyio.create_task_group() as tasks:
+            departure = Departure(runtime, tasks.cancel_scope)
+            tasks.start_soon(departure.obey_signals)
+            try:
+                stop = await _take_part(request, runtime, departure)
+            except UserError as error:
+                failure = error  # raised below: a task group would wrap it
+            tasks.cancel_scope.cancel()
+    finally:
+        runtime.close()
+    if failure is not None:
+        raise failure
+    return stop
+
+
+async def _take_part(
+    request: JoinRequest, runtime: RuntimeFolder, departure: Departure
+) -> events.Stop:
     async with AsyncExitStack() as stack:
-        runtime = RuntimeFolder.claim(request.folder, f"a peer of run {request.run_id}")
-        stack.callback(runtime.close)
+        coordinator = CoordinatorClient(request.config.coordinator)
+        stack.push_async_callback(coordinator.close)
         try:
-            identity = _identity(request.folder / _IDENTITY)
-            coordinator = CoordinatorClient(request.config.coordinator)
-            stack.push_async_callback(coordinator.close)
             metadata = await _find_run(request, coordinator)
+            identity = _identity(request.folder / _IDENTITY)
             checkpoint = await anyio.to_thread.run_sync(load_state, request.folder)
         except OSError as error:
             raise state_folder_error(request.folder, error) from error
@@ -81,6 +97,7 @@ async def join(request: JoinRequest) -> events.Stop:
 
         settings = _settings(request, identity)
         daemon = Daemon(settings, metadata, identity, coordinator, checkpoint, connect)
+        departure.daemon = daemon
         return await _run(request, daemon, runtime)
 
 
@@ -91,35 +108,10 @@ async def _run(request: JoinRequest, daemon: Daemon, runtime: RuntimeFolder) -> 
         return _status(request, daemon, started)
 
     async with serve_control(runtime.path, status), anyio.create_task_group() as tasks:
-        tasks.start_soon(_obey_signals, daemon, runtime)
         tasks.start_soon(show_live, status)
         stop = await daemon.run()
         tasks.cancel_scope.cancel()
     return stop
-
-
-async def _obey_signals(daemon: Daemon, runtime: RuntimeFolder) -> None:
-    """The one place that handles signals: the first leaves, the second exits at once."""
-    async with _signals() as signals:
-        await signals.__anext__()
-        print("\nleaving; once more to stop at once", file=sys.stderr, flush=True)
-        daemon.leave()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_run_out_of_patience, daemon)
-            await signals.__anext__()
-            runtime.close()
-            os._exit(Exit.INTERRUPTED)  # trainer and p2pd die with this process
-
-
-async def _run_out_of_patience(daemon: Daemon) -> None:
-    await anyio.sleep(LEAVE_SECONDS)
-    daemon.stop_now(events.Stop(0, "left before the round was decided"))
-
-
-@asynccontextmanager
-async def _signals() -> AsyncIterator[AsyncIterator[signal.Signals]]:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        yield signals
 
 
 async def _find_run(request: JoinRequest, coordinator: CoordinatorClient) -> RunMetadata:

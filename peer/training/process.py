@@ -31,7 +31,6 @@ def main() -> None:
     """Exit status: 0 the daemon is gone, 1 a bug, 3 a failure that was told as `Failed`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the daemon decides
     _die_with_parent()
-    os.nice(_NICENESS)
     start = TrainerStart.from_argv(sys.argv[1:])
     link = DaemonLink(start.socket)
     _stay_offline()
@@ -45,6 +44,7 @@ def main() -> None:
         session = open_session(link, start)
         gc.freeze()
         gc.enable()
+        os.nice(_NICENESS)  # not before: a volunteer waits for the imports
         serve(link, session)
     except Exception as error:  # whatever it is, the daemon is told what and why
         failure = failed(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 
 NAMES = {
@@ -15,6 +16,8 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in NAMES:
         known = "\n".join(f"  {name:14} {what}" for name, what in NAMES.items())
         raise SystemExit(f"usage: python -m tests.benchmarks NAME [ARGUMENTS]\n{known}")
+    # as Ctrl-C does: what a benchmark has started, it ends
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     name = sys.argv.pop(1)
     importlib.import_module(f"tests.benchmarks.{name}").main()
 
