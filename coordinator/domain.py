@@ -92,7 +92,9 @@ class PeerFacts:
 
     state: PeerState
     rounds: int
-    """Committed rounds that merged its work."""
+    """Committed rounds that merged its work,"""
+    tokens: int
+    """and the tokens that they merged of it. Its own count starts anew with each of its starts."""
     seen_seconds_ago: float
     live: bool
 

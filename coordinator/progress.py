@@ -94,6 +94,7 @@ class Ledger:
         self._committed_attempts: set[bytes] = set()
         self._void: dict[bytes | int, _Tally] = {}
         self._rounds_by_peer: Counter[str] = Counter()
+        self._tokens_by_peer: Counter[str] = Counter()
         self._traffic: deque[int] = deque(maxlen=TRAFFIC_SAMPLES)
         self._disagreeing: set[int] = set()
         self._first_validation: Validation | None = None
@@ -170,6 +171,7 @@ class Ledger:
         self._tokens = max(self._tokens, outcome.run_tokens)
         if outcome.included:
             self._rounds_by_peer[outcome.peer_id] += 1
+            self._tokens_by_peer[outcome.peer_id] += outcome.own_tokens
             self._traffic.append(outcome.bytes_sent)
 
     def _take_back_void(self, attempt: bytes) -> None:
@@ -190,6 +192,7 @@ class Ledger:
         return PeerFacts(
             state=peer,
             rounds=self._rounds_by_peer[peer.peer_id],
+            tokens=self._tokens_by_peer[peer.peer_id],
             seen_seconds_ago=max(0.0, now - peer.received_at),
             live=self.is_live(peer, now),
         )

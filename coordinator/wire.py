@@ -71,7 +71,7 @@ def _peer_progress(peer: PeerFacts) -> coordinator_pb2.PeerProgress:
         phase=peer.state.phase,
         reason=peer.state.reason,
         round=peer.state.round,
-        tokens=peer.state.tokens,
+        tokens=peer.tokens,
         tokens_per_second=peer.state.tokens_per_second,
         train_loss=_or_nan(peer.state.train_loss),
         rounds=peer.rounds,

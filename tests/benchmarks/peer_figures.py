@@ -33,6 +33,7 @@ def main() -> None:
         for codec in ("fp32", "int8"):
             rounds_of_three(home, server, codec)
         cost_of_averaging(home, server)
+        server.stop()
 
 
 def run_of(name: str, codec: str = "int8", min_peers: int = 2) -> RunSpec:
