@@ -6,7 +6,6 @@ import logging
 
 from peer.averaging.roster import Malformed
 from peer.averaging.rounds import Rounds
-from peer.averaging.state import GlobalState
 from peer.events import Synchronise
 from peer.swarm.interface import Refused, Unreachable, short
 from peer.transfer import download
@@ -21,21 +20,27 @@ async def catch_up(rounds: Rounds, work: LocalWork, wanted: Synchronise) -> None
     """Adopt the state that `wanted` names; `Unreachable` if its holders cannot give it."""
     if work.trainer is None:
         raise Unreachable("the trainer is being restarted")
-    state = await _replayed(rounds, work, wanted)
-    if state is None:
-        parameters = work.trainer.vectors.inbox.size
-        state = await download(rounds.network, wanted.holders, wanted.position, parameters)
-        rounds.feedback.forget()
-    await work.follow(state)
+    with work.moving():
+        if not await _replay(rounds, work, wanted):
+            parameters = work.trainer.vectors.inbox.size
+            state = await download(rounds.network, wanted.holders, wanted.position, parameters)
+            rounds.feedback.forget()
+            await work.follow(state)
 
 
-async def _replayed(rounds: Rounds, work: LocalWork, wanted: Synchronise) -> GlobalState | None:
-    """The state if it is one round ahead and that round's parts are kept; else None."""
+async def _replay(rounds: Rounds, work: LocalWork, wanted: Synchronise) -> bool:
+    """Adopt the state if it is one round ahead and that round's parts are kept; else False."""
     if not work.has_state or wanted.position.round != work.state.round + 1:
-        return None
+        return False
     for holder in wanted.holders[:REPLAY_HOLDERS]:
         try:
-            return await rounds.archive.catch_up(work.state, holder, wanted.position.digest)
+            state, manifest = await rounds.archive.catch_up(
+                work.state, holder, wanted.position.digest
+            )
         except (Unreachable, Refused, Malformed) as error:
             log.debug("no replay from %s: %s", short(holder), error)
-    return None
+            continue
+        if not await rounds.finish_late(manifest, state):
+            await work.follow(state)
+        return True
+    return False

@@ -104,6 +104,7 @@ class Daemon:
         self._stop: events.Stop | None = None
         self._stopping = anyio.Event()
         self._tasks: TaskGroup
+        self._swarm_tasks: TaskGroup | None = None
 
     # ---- life --------------------------------------------------------------------------
 
@@ -154,12 +155,14 @@ class Daemon:
 
     def _carry_out(self, effect: events.Effect) -> None:
         start = self._tasks.start_soon
+        # what talks to the swarm ends with this network, should it break
+        in_swarm = (self._swarm_tasks or self._tasks).start_soon
         if isinstance(effect, events.Stop):
             self.stop_now(effect)
         elif isinstance(effect, events.Lead):
-            start(self._lead, effect)
+            in_swarm(self._lead, effect)
         elif isinstance(effect, events.Synchronise):
-            start(self._synchronise, effect)
+            in_swarm(self._synchronise, effect)
         elif isinstance(effect, events.Train):
             start(self._trainers.train, effect.on)
         elif isinstance(effect, events.RestartTrainer):
@@ -188,8 +191,10 @@ class Daemon:
                 await network.serve(rounds.handlers() | Donor(self.work.states).handlers())
                 tasks.start_soon(self._presence.keep_publishing, network)
                 tasks.start_soon(self._presence.keep_looking, network)
+                self._swarm_tasks = tasks
                 self._post(events.SwarmJoined())
                 why = await network.wait_broken()
+                self._swarm_tasks = None
                 tasks.cancel_scope.cancel()
             log.warning("joining the swarm again: %s", why)
             await network.close()

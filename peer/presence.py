@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 VIEW_SECONDS = 0.5
 PUBLISH_SECONDS = 2.0
+DHT_SECONDS = 8.0
+"""A look-up or a publication that takes longer is given up, and tried again."""
 
 
 class Presence:
@@ -54,14 +56,23 @@ class Presence:
         """Publish every two seconds, and at once when something changed."""
         while True:
             self._changed = anyio.Event()
-            await self.publish(network)
+            try:
+                with anyio.fail_after(DHT_SECONDS):
+                    await self.publish(network)
+            except Exception as error:  # hivemind names none; the next try is seconds away
+                log.warning("cannot publish this peer's record: %r", error)
             with anyio.move_on_after(PUBLISH_SECONDS):
                 await self._changed.wait()
 
     async def keep_looking(self, network: Network) -> None:
         """Look twice a second who is there."""
         while True:
-            records = await network.lookup(self._kind)
+            try:
+                with anyio.fail_after(DHT_SECONDS):
+                    records = await network.lookup(self._kind)
+            except Exception as error:  # hivemind names none; the next try is seconds away
+                log.warning("cannot read the others' records: %r", error)
+                records = {}
             wall = time.time()
             view = view_of(records, wall)
             self._on_view(view, wall)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from peer.averaging.attempt import LocalCut, Outcome
@@ -43,6 +43,7 @@ class LocalWork:
         self._finished_steps = 0
         self.merged_tokens = 0
         self.leaving = False
+        self._moves = 0
 
     # ---- the state ---------------------------------------------------------------------
 
@@ -64,9 +65,12 @@ class LocalWork:
 
     async def attach(self, trainer: Trainer) -> None:
         """Work with this trainer from now on; a restarted one takes the global parameters."""
+        loaded = None
+        while self._state is not loaded:  # a round may end while it loads
+            loaded = self._state
+            if loaded is not None:
+                await trainer.load(loaded.parameters, loaded.tokens)
         self._trainer, self._cut, self._merged = trainer, None, NOTHING_DONE
-        if self._state is not None:
-            await trainer.load(self._state.parameters, self._state.tokens)
 
     def detach(self) -> None:
         """The trainer is gone; so is what it had not merged."""
@@ -101,7 +105,18 @@ class LocalWork:
             return "this peer has no state yet"
         if self._trainer is None:
             return "this peer's trainer is being restarted"
+        if self._moves:
+            return "this peer is taking over a state"
         return ""
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """No cut meanwhile: it could overtake the shift to the new state, and vote to undo it."""
+        self._moves += 1
+        try:
+            yield
+        finally:
+            self._moves -= 1
 
     def began(self, leader: str) -> None:
         self._callbacks.began(leader)

@@ -23,6 +23,7 @@ from peer.averaging.roster import (
     ManifestPart,
     Roster,
     manifest_message,
+    merged_tokens,
     parse_manifest,
 )
 from peer.averaging.state import GlobalState, advance
@@ -86,6 +87,10 @@ class Archive:
         self, base: GlobalState, manifest: Manifest, held: Mapping[int, HeldPart]
     ) -> GlobalState:
         """Do a manifest's outer step; `Malformed` if it does not lead to the agreed digest."""
+        # the digest covers the tokens, so a leader that makes them up agrees with itself
+        merged = merged_tokens(manifest.roster, manifest.parts)
+        if (manifest.roster.round, manifest.tokens) != (base.round, base.tokens + merged):
+            raise Malformed("its round or its tokens do not follow from its roster")
         state = await anyio.to_thread.run_sync(
             self.outer_step, base, manifest.tokens, manifest.roster, held
         )
@@ -126,7 +131,9 @@ class Archive:
             mine = await self._fetch(roster, index, agreed, also)
         return {index: mine}
 
-    async def catch_up(self, base: GlobalState, holder: str, digest: bytes) -> GlobalState:
+    async def catch_up(
+        self, base: GlobalState, holder: str, digest: bytes
+    ) -> tuple[GlobalState, Manifest]:
         """Replay the one round that leads from `base` to the state with `digest`.
 
         Raises `Unreachable`, `Refused` or `Malformed` if that is not possible from here.
@@ -139,7 +146,7 @@ class Archive:
         held = await self.gather(manifest.roster, manifest.parts, {}, also=(holder,))
         state = await self.replay(base, manifest, held)
         self.keep(manifest, held)
-        return state
+        return state, manifest
 
     async def _fetch(
         self, roster: Roster, index: int, agreed: ManifestPart, also: tuple[str, ...]

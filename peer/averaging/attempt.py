@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
+import numpy as np
 
 from peer.averaging.agreement import Acceptor
 from peer.averaging.codecs import FlatVector
@@ -40,8 +41,15 @@ class Attempt:
     roster_known: anyio.Event = field(default_factory=anyio.Event)
     acceptor: Acceptor[swarm_pb2.Decision] = field(default_factory=Acceptor)
     decided: anyio.Event = field(default_factory=anyio.Event)
-    next_state: GlobalState | None = None
-    """The leader's own outer step, done before it asks for agreement."""
+
+    def shed(self) -> None:
+        """Let go of the vectors of an ended attempt; votes need only the rest."""
+        nothing = np.empty(0, np.float32)
+        self.base = GlobalState(self.base.round, self.base.tokens, nothing, nothing)
+        self.cut = replace(self.cut, parameters=nothing)
+        if self.exchange is not None:
+            self.exchange.payload = nothing
+            self.exchange.sent_values.clear()
 
     def learn(self, decision: swarm_pb2.Decision) -> None:
         """The roster has decided."""

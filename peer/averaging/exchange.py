@@ -19,8 +19,8 @@ from peer.averaging.roster import (
     Malformed,
     Roster,
     answer_message,
-    parse_included,
     parse_left_out,
+    parse_merged,
 )
 from peer.swarm.interface import Network, Refused, Stream, Unreachable
 from swarmpb.v1 import swarm_pb2
@@ -194,7 +194,11 @@ class Exchange:
             raise Refused("not an owner for this caller")
         member = self.roster.index(caller)
         try:
-            data = await receive_bytes(stream, self.owner.encoded_bytes, seconds)
+            with anyio.fail_after(seconds):
+                data = await receive_bytes(stream, self.owner.encoded_bytes, seconds)
+        except TimeoutError as error:
+            self.owner.leave_out(member, "did not arrive in time")
+            raise Refused("too late") from error
         except Unreachable as error:
             self.owner.leave_out(member, str(error))
             raise
@@ -225,7 +229,7 @@ async def receive_part(
     first = await stream.receive(seconds)
     if first is None or not first.HasField("answer"):
         raise Malformed("an answer without its header")
-    included = parse_included(first.answer.included, len(roster.members))
+    included = parse_merged(first.answer.included, roster)
     left_out = parse_left_out(first.answer.left_out, len(roster.members))
     data = await receive_bytes(stream, codec.encoded_bytes(part.values), seconds)
     _, problem = await anyio.to_thread.run_sync(decoded, codec, data, part.values)
@@ -253,6 +257,8 @@ async def receive_bytes(stream: Stream, limit: int, seconds: float) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while (chunk := await stream.receive(seconds)) is not None:
+        if not chunk.data:
+            raise Malformed("an empty piece")
         size += len(chunk.data)
         if size > limit:
             raise Malformed(f"more than the {limit} bytes of the part")

@@ -45,8 +45,9 @@ class ErrorFeedback:
         if self._sent is None or self._answered is None:
             return
         for part in included:
-            sent = exchange.sent_values[part.index]
-            self._sent[part.where] = exchange.payload[part.where] - sent
+            sent = exchange.sent_values.get(part.index)
+            if sent is not None:
+                self._sent[part.where] = exchange.payload[part.where] - sent
         owner = exchange.owner
         if own_part is not None and owner is not None and owner.new_residual is not None:
             self._answered[own_part.where] = owner.new_residual

@@ -63,7 +63,7 @@ async def _attempt(rounds: Rounds, attempt: Attempt, others: Sequence[str]) -> D
     agreed = await voters.propose(Ballot(0, attempt.leader), decision)
     if agreed is None:
         agreed = await recover(voters, rounds.random)
-    rounds.announce(attempt, agreed)
+    await rounds.announce(attempt, agreed)
     return agreed
 
 
@@ -154,7 +154,6 @@ async def _compile(
         return void("every owner was lost")
     tokens = base.tokens + merged_tokens(roster, reachable)
     state = await anyio.to_thread.run_sync(rounds.archive.outer_step, base, tokens, roster, held)
-    attempt.next_state = state
     have.update(held)
     manifest = Manifest(roster, tuple(reachable), tokens, state.digest)
     return Decision(manifest=manifest_message(manifest, rounds.spec))

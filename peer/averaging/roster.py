@@ -19,12 +19,13 @@ from peer.averaging.parts import (
     bounded_weights,
     split,
 )
-from peer.swarm.interface import MAX_REASON_LENGTH
 from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
 
 ATTEMPT_BYTES = 16
 DIGEST_BYTES = 32
+MAX_PEER_ID_LENGTH = 100
+MAX_LEFT_OUT_REASON = 100
 
 
 class Malformed(ValueError):
@@ -92,6 +93,7 @@ def parse_roster(message: swarm_pb2.Roster, spec: RunSpec, parameters: int) -> R
     _require(len(message.digest) == DIGEST_BYTES, "the digest has no 32 bytes")
     _require(0 < len(members) <= MAX_MEMBERS, f"{len(members)} members")
     _require(list(members) == sorted(set(members)), "the members are not sorted and distinct")
+    _require(all(_looks_like_peer_id(member) for member in members), "a member has no peer id")
     _require(message.leader in members, "the leader is no member")
     _require(message.codec == spec.round.codec, f"codec {message.codec[:20]!r} is not the run's")
     _require(message.parameters == parameters, f"{message.parameters} parameters, not {parameters}")
@@ -206,10 +208,9 @@ def manifest_message(manifest: Manifest, spec: RunSpec) -> swarm_pb2.Manifest:
 def parse_manifest(message: swarm_pb2.Manifest, spec: RunSpec, parameters: int) -> Manifest:
     """Check a manifest against its own roster; `Malformed` names the first broken rule."""
     roster = parse_roster(message.roster, spec, parameters)
-    count = len(roster.members)
     _require(len(message.parts) == len(roster.parts), "the parts do not fit the roster")
     _require(len(message.state_digest) == DIGEST_BYTES, "the state digest has no 32 bytes")
-    parts = tuple(_parse_part(part, count) for part in message.parts)
+    parts = tuple(_parse_part(part, roster) for part in message.parts)
     _require(not all(part.void for part in parts), "every part is void")
     _require(message.tokens < 2**62, "too many tokens")
     return Manifest(roster, parts, message.tokens, message.state_digest)
@@ -242,7 +243,7 @@ def parse_report(message: swarm_pb2.ExchangeReport, roster: Roster) -> list[Part
         PartReport(
             held.part,
             held.digest,
-            parse_included(held.included, members),
+            parse_merged(held.included, roster),
             parse_left_out(held.left_out, members),
         )
         for held in message.parts
@@ -262,18 +263,26 @@ def answer_message(held: HeldPart) -> swarm_pb2.PartAnswer:
     )
 
 
-def _parse_part(message: swarm_pb2.ManifestPart, members: int) -> ManifestPart:
+def _parse_part(message: swarm_pb2.ManifestPart, roster: Roster) -> ManifestPart:
     if message.void:
         return ManifestPart(void=True)
-    included = parse_included(message.included, members)
-    holders = parse_included(message.holders, members)
+    members = len(roster.members)
+    included = parse_merged(message.included, roster)
+    holders = parse_members(message.holders, members)
     _require(len(message.digest) == DIGEST_BYTES, "a part's digest has no 32 bytes")
     _require(bool(holders), "a part without holders is not void")
     left_out = parse_left_out(message.left_out, members)
     return ManifestPart(False, message.digest, included, left_out, holders)
 
 
-def parse_included(indexes: Sequence[int], members: int) -> tuple[int, ...]:
+def parse_merged(indexes: Sequence[int], roster: Roster) -> tuple[int, ...]:
+    """The members in a part's mean; `Malformed` also if one has only listened."""
+    included = parse_members(indexes, len(roster.members))
+    _require(all(roster.tokens[it] for it in included), "a member without tokens is in a mean")
+    return included
+
+
+def parse_members(indexes: Sequence[int], members: int) -> tuple[int, ...]:
     """Members' indexes, ascending and distinct; `Malformed` if they are not."""
     _require(len(indexes) <= members, "more members than the roster has")
     _require(list(indexes) == sorted(set(indexes)), "members are not sorted and distinct")
@@ -285,7 +294,12 @@ def parse_left_out(entries: Sequence[swarm_pb2.LeftOut], members: int) -> tuple[
     """Who was left out and why, reasons cut to a bounded length."""
     _require(len(entries) <= members, "more members left out than the roster has")
     _require(all(entry.member < members for entry in entries), "an unknown member is left out")
-    return tuple(LeftOut(entry.member, entry.reason[:MAX_REASON_LENGTH]) for entry in entries)
+    _require(len({entry.member for entry in entries}) == len(entries), "a member left out twice")
+    return tuple(LeftOut(entry.member, entry.reason[:MAX_LEFT_OUT_REASON]) for entry in entries)
+
+
+def _looks_like_peer_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_PEER_ID_LENGTH and text.isascii() and text.isalnum()
 
 
 def _require(holds: bool, problem: str) -> None:

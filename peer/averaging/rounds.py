@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -36,7 +37,7 @@ from peer.averaging.roster import (
     parse_roster,
     report_message,
 )
-from peer.averaging.state import adoption_shift, pseudo_gradient
+from peer.averaging.state import GlobalState, adoption_shift, pseudo_gradient
 from peer.swarm.interface import (
     Handler,
     Method,
@@ -51,6 +52,7 @@ from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
 
 KEPT_ATTEMPTS = 8
+LAST_WORDS_SECONDS = 1.5
 
 
 class Rounds:
@@ -79,6 +81,8 @@ class Rounds:
         self._clock = clock
         self._active: Attempt | None = None
         self._attempts: OrderedDict[bytes, Attempt] = OrderedDict()
+        self._doubtful: Attempt | None = None
+        """The last attempt, if it ended here without its roster's decision."""
 
     def handlers(self) -> dict[Method[Any, Any], Handler]:
         """The streams that this peer answers."""
@@ -104,6 +108,7 @@ class Rounds:
             raise Refused(f"round {self._active.base.round} is still being decided")
         if why := self.local.unwilling():
             raise Refused(why)
+        self._doubtful = None  # from here on its cut is not the trainer's last any more
         self.local.began(leader)
         base = self.local.state
         nothing = LocalCut(base.parameters, 0, float("nan"))
@@ -151,7 +156,7 @@ class Rounds:
         decision = attempt.acceptor.decided
         if decision is None:
             decision = await recover(self.voters(attempt), self.random)
-            self.announce(attempt, decision)
+            await self.announce(attempt, decision)
         await self.conclude(attempt, decision)
 
     def voters(self, attempt: Attempt) -> Voters:
@@ -159,46 +164,80 @@ class Rounds:
         members = attempt.roster.members if attempt.roster else ()
         return Voters(self.network, attempt, members, self.deadlines)
 
-    def announce(self, attempt: Attempt, decision: Decision) -> None:
-        """Tell the roster what was decided, without waiting for it.
+    async def announce(self, attempt: Attempt, decision: Decision) -> None:
+        """Tell the roster what was decided; only a leaving peer waits until it is told.
 
         What `recover` guessed without a majority is not decided and not told: the others may
         have accepted, or may yet decide, something else.
         """
         if attempt.acceptor.decided is None:
             return
-        self._tasks.start_soon(self.voters(attempt).spread, decision)
+        if self.local.unwilling():
+            with anyio.move_on_after(LAST_WORDS_SECONDS):
+                await self.voters(attempt).spread(decision)
+        else:
+            self._tasks.start_soon(self.voters(attempt).spread, decision)
 
     async def conclude(self, attempt: Attempt, decision: Decision) -> None:
         """Apply a decision: adopt a committed round, or note a void one."""
         try:
             if not decision.HasField("manifest"):
+                self._keep_in_doubt(attempt)
                 await self.local.conclude(self._outcome(attempt, None, decision.reason))
                 return
             manifest = parse_manifest(decision.manifest, self.spec, attempt.base.parameters.size)
             await self._adopt(attempt, manifest)
         except (Malformed, Unreachable, Refused) as error:
+            self._keep_in_doubt(attempt)
             self.local.fell_behind(f"round {attempt.base.round} was committed, but {error}")
         finally:
             self.abandon(attempt)
+            if attempt is not self._doubtful:
+                attempt.shed()
+
+    def _keep_in_doubt(self, attempt: Attempt) -> None:
+        """The others may have committed what is void here: see `finish_late`."""
+        if attempt.exchange is not None:
+            # the trainer's own copy is overwritten by the next cut
+            parameters = attempt.cut.parameters.copy()
+            attempt.cut = replace(attempt.cut, parameters=parameters)
+            self._doubtful = attempt
 
     async def _adopt(self, attempt: Attempt, manifest: Manifest) -> None:
+        if manifest.roster != attempt.roster:
+            raise Malformed("its manifest is for another roster")
         if self.local.state.digest != attempt.base.digest:
             raise Malformed("this peer has moved on to another state meanwhile")
         have = attempt.exchange.held if attempt.exchange else {}
         held = await self.archive.gather(manifest.roster, manifest.parts, have)
-        state = attempt.next_state
-        if state is None or state.digest != manifest.state_digest:
-            state = await self.archive.replay(attempt.base, manifest, held)
+        state = await self.archive.replay(attempt.base, manifest, held)
+        self.archive.keep(manifest, held)
+        await self._finish(attempt, manifest, state)
+
+    async def finish_late(self, manifest: Manifest, state: GlobalState) -> bool:
+        """Adopt a round that this peer had given up in doubt, now that it is known to be committed.
+
+        What went into the round must not ride along a second time. False if this peer was not in
+        doubt about that round.
+        """
+        attempt = self._doubtful
+        if attempt is None or attempt.roster != manifest.roster:
+            return False
+        self._doubtful = None
+        await self._finish(attempt, manifest, state)
+        attempt.shed()
+        return True
+
+    async def _finish(self, attempt: Attempt, manifest: Manifest, state: GlobalState) -> None:
+        """Move to the state after a round, less what this peer put into it."""
         member = manifest.roster.index(self.network.peer_id)
         included = [part for part in manifest.roster.parts if _has(manifest, part, member)]
         shift = await anyio.to_thread.run_sync(
             adoption_shift, attempt.base, state, attempt.cut.parameters, included
         )
         if attempt.exchange is not None:
-            own_part = next((it for it in manifest.roster.parts if it.index == member), None)
+            own_part = _answered_part(manifest, attempt.exchange, member)
             self.feedback.keep(attempt.exchange, included, own_part)
-        self.archive.keep(manifest, held)
         reason = left_out_reason(manifest, member) if attempt.cut.tokens else "no inner work yet"
         await self.local.adopt(state, shift, self._outcome(attempt, manifest, reason))
 
@@ -238,7 +277,7 @@ class Rounds:
             raise Refused("no cut was made for this roster")
         if attempt.roster is not None:
             raise Refused("the roster is known already")
-        roster = self._checked(message, attempt)
+        roster = attempt.roster = self._checked(message, attempt)
         exchange = await self.exchange(attempt, roster)
         return report_message(exchange.held)
 
@@ -293,6 +332,15 @@ class Rounds:
 
 def _is_finite(values: FlatVector) -> bool:
     return bool(np.isfinite(values).all())
+
+
+def _answered_part(manifest: Manifest, exchange: Exchange, member: int) -> Part | None:
+    """The part of this owner, if its own answer is what the round was made of."""
+    held = exchange.held.get(member)
+    agreed = member < len(manifest.parts) and manifest.parts[member]
+    if held is None or not agreed or agreed.void or agreed.digest != held.digest:
+        return None
+    return manifest.roster.parts[member]
 
 
 def _has(manifest: Manifest, part: Part, member: int) -> bool:

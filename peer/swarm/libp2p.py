@@ -188,7 +188,8 @@ class Libp2pNetwork:
                 )
         except TimeoutError as error:
             raise Unreachable(f"{short(peer_id)} did not answer for {seconds:.1f} s") from error
-        except (P2PDaemonError, asyncio.IncompleteReadError, OSError) as error:
+        except (P2PDaemonError, asyncio.IncompleteReadError, OSError, ValueError) as error:
+            # ValueError: what another peer named is no peer id
             raise Unreachable(f"{short(peer_id)} cannot be reached: {error}") from error
         try:
             yield FramedStream(reader, writer, method.reply, method.max_bytes, short(peer_id))

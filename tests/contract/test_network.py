@@ -206,3 +206,10 @@ async def test_a_message_over_the_limit_never_leaves(join: Join) -> None:
     async with first.open(second.peer_id, ECHO, 5) as stream:
         with pytest.raises(ValueError, match="too large"):
             await stream.send(swarm_pb2.PartChunk(data=bytes(1 << 20)), 5)
+
+
+async def test_a_name_that_is_no_peer_id_is_unreachable(join: Join) -> None:
+    network = await join()
+    for name in ("garbage!!", "p\u00e4er", ""):
+        with pytest.raises(Unreachable):
+            await call(network, name, ECHO, swarm_pb2.PartChunk(), 5)

@@ -303,7 +303,7 @@ async def test_a_peer_that_missed_a_round_replays_it_from_another() -> None:
         await lead(swarm.peers[0].rounds, [swarm.peers[1].name])
         await swarm.peers[1].concluded.wait()
         target = swarm.peers[0].state
-        state = await missing.rounds.archive.catch_up(
+        state, _ = await missing.rounds.archive.catch_up(
             missing.state, swarm.peers[1].name, target.digest
         )
         assert state.digest == target.digest

@@ -9,6 +9,7 @@ import pytest
 from peer.averaging.codecs import BLOCK
 from peer.averaging.parts import MAX_MEMBERS, MAX_TOKENS, HeldPart, LeftOut, PartReport
 from peer.averaging.roster import (
+    MAX_LEFT_OUT_REASON,
     Malformed,
     Manifest,
     ManifestPart,
@@ -20,15 +21,14 @@ from peer.averaging.roster import (
     manifest_message,
     merged_members,
     merged_tokens,
-    parse_included,
     parse_left_out,
     parse_manifest,
+    parse_members,
     parse_report,
     parse_roster,
     report_message,
     roster_message,
 )
-from peer.swarm.interface import MAX_REASON_LENGTH
 from swarmpb.v1 import swarm_pb2
 from tests.tiny import tiny_spec
 
@@ -169,17 +169,17 @@ def test_an_answer_names_who_is_in_it_and_how_long_it_is() -> None:
 )
 def test_who_is_included_must_be_in_the_roster_once(indexes: list[int], problem: str) -> None:
     with pytest.raises(Malformed, match=problem):
-        parse_included(indexes, 3)
+        parse_members(indexes, 3)
 
 
 def test_nobody_or_everybody_may_be_included() -> None:
-    assert parse_included([], 3) == ()
-    assert parse_included([0, 1, 2], 3) == (0, 1, 2)
+    assert parse_members([], 3) == ()
+    assert parse_members([0, 1, 2], 3) == (0, 1, 2)
 
 
 def test_who_is_left_out_must_be_in_the_roster_and_reasons_are_cut_short() -> None:
     said = [swarm_pb2.LeftOut(member=1, reason="x" * 10_000)]
-    assert parse_left_out(said, 3) == (LeftOut(1, "x" * MAX_REASON_LENGTH),)
+    assert parse_left_out(said, 3) == (LeftOut(1, "x" * MAX_LEFT_OUT_REASON),)
     with pytest.raises(Malformed, match="more members left out than the roster has"):
         parse_left_out(said * 4, 3)
     with pytest.raises(Malformed, match="an unknown member is left out"):
