@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 _STARTUP_SECONDS = 60  # p2pd's own default of 15 is too short on a slow machine
 _DHT_CALL_SECONDS = 2.0
 _REFUSAL_SECONDS = 5.0
+_CLOSE_SECONDS = 1.0
 _STREAMS_PER_CALLER = 32
 
 
@@ -222,8 +223,11 @@ class Libp2pNetwork:
         if self._closed:
             return
         self._closed = True
-        await self._dht.shutdown()
-        await self._p2p.shutdown()
+        # a signal to the whole process group reaches p2pd too: hivemind then waits for its
+        # answers for ever
+        for part in (self._dht, self._p2p):
+            with anyio.move_on_after(_CLOSE_SECONDS):
+                await part.shutdown()
 
 
 class _PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no types

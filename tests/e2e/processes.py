@@ -351,6 +351,7 @@ class PeerProcess:
         """Join; returns at once."""
         self.process = subprocess.Popen(
             [PEER, *self.arguments, *arguments],
+            start_new_session=True,  # a process group of its own, as a shell gives it
             env=self.home.environment() | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -302,6 +303,14 @@ def test_a_signal_counts_before_the_daemon_listens_for_it(home: Home, number: in
     peer.err.wait_for("pydantic", JOIN_SECONDS)  # in the middle of its imports
     peer.send(number)
     assert peer.wait(LEAVE_SECONDS) == Exit.INTERRUPTED
+
+
+def test_a_signal_to_the_whole_process_group_ends_a_peer_too(swarm: Swarm) -> None:
+    """As `timeout`, a service manager or a terminal sends it: p2pd is hit as well."""
+    _, bert, cleo = swarm.peers
+    for peer, number in ((bert, signal.SIGTERM), (cleo, signal.SIGINT)):
+        os.killpg(peer.pid, number)
+        assert peer.wait(LEAVE_SECONDS) == 0
 
 
 def test_a_second_ctrl_c_ends_at_once(swarm: Swarm) -> None:
