@@ -28,14 +28,18 @@ class BadSignatureError(ValueError):
 
 def peer_id_of(public_key: bytes) -> str:
     """The base58 libp2p peer id of an RSA public key in DER SubjectPublicKeyInfo form."""
-    length = len(public_key)
-    varint = bytearray()
+    message = _rsa_message(public_key)
+    return str(base58.b58encode(b"\x12\x20" + hashlib.sha256(message).digest()).decode())
+
+
+def _rsa_message(der: bytes) -> bytes:
+    """libp2p's key message, {Type = 1: RSA (0), Data = 2: der}, in protobuf's wire format."""
+    length, varint = len(der), bytearray()
     while length > 0x7F:
         varint.append(length & 0x7F | 0x80)
         length >>= 7
     varint.append(length)
-    message = b"\x08\x00\x12" + bytes(varint) + public_key
-    return str(base58.b58encode(b"\x12\x20" + hashlib.sha256(message).digest()).decode())
+    return b"\x08\x00\x12" + bytes(varint) + der
 
 
 class PeerIdentity:
@@ -77,12 +81,7 @@ class PeerIdentity:
             serialization.PrivateFormat.TraditionalOpenSSL,
             serialization.NoEncryption(),
         )
-        length, varint = len(der), bytearray()
-        while length > 0x7F:
-            varint.append(length & 0x7F | 0x80)
-            length >>= 7
-        varint.append(length)
-        return b"\x08\x00\x12" + bytes(varint) + der
+        return _rsa_message(der)
 
     def seal(self, kind: str, payload: bytes) -> swarm_pb2.Envelope:
         """Sign `payload` as a message of sort `kind`."""
