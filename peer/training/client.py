@@ -34,6 +34,8 @@ from peer.training.options import TrainerOptions, TrainerStart
 Answer = TypeVar("Answer", Ready, Loaded, CutDone, Shifted, Taken, Evaluated, Exported)
 Result = TypeVar("Result")
 
+TRAINER_MODULE = "peer.training.process"
+"""What a trainer process runs; benchmarks put one in its place whose inner steps are paced."""
 _STOP_SECONDS = 3.0
 
 
@@ -248,7 +250,7 @@ async def _spawn(start: TrainerStart) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "peer.training.process",
+        TRAINER_MODULE,
         *start.to_argv(),
         pass_fds=(start.memory, start.socket),
         stdin=asyncio.subprocess.DEVNULL,
