@@ -21,7 +21,7 @@ from swarmpb.signing import PeerIdentity
 from swarmpb.spec import RunSpec
 from tests.tiny import tiny_spec
 
-PARAMETERS = 5000
+PARAMETERS = 5 * 4096 + 300
 SHORT = Deadlines(cut=1.0, roster=1.0, report=0.3, vote=0.5)
 """A simulated network answers in microseconds."""
 IDENTITIES = sorted((PeerIdentity.generate() for _ in range(5)), key=lambda it: it.peer_id)
