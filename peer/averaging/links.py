@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from peer.averaging.codec_names import codec_named
+from swarmpb.spec import RoundSpec
 from swarmpb.v1 import swarm_pb2
 
 FASTEST = 125_000_000
@@ -38,6 +40,9 @@ class Link:
     def both_ways(self) -> int:
         """What it carries in each direction at once; 0 while not known."""
         return min(self.upload, self.download)
+
+
+UNKNOWN = Link()
 
 
 class LinkMeter:
@@ -129,6 +134,12 @@ def choose_codec(wish: str, links: Sequence[Link]) -> str:
         return wish
     slow = any(0 < link.both_ways < SLOW_LINK for link in links)
     return _SLOW_CODEC if slow else _USUAL_CODEC
+
+
+def sustained_round(spec: RoundSpec, parameters: int, links: Sequence[Link]) -> float:
+    """Seconds between two cuts that the slowest useful link sustains with this spec's codec."""
+    codec = codec_named(choose_codec(spec.codec, links))
+    return shortest_round(codec.encoded_bytes(parameters), links, spec.max_seconds)
 
 
 def _rates(links: Sequence[Link]) -> list[float]:
