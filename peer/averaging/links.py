@@ -21,6 +21,8 @@ FASTEST = 125_000_000
 """Bytes per second; beyond a gigabit per second, other things than the link decide."""
 SLOWEST = 1_000
 REMEMBERED_EXCHANGES = 8
+FAST_ENOUGH_SECONDS = 1.0
+"""Differences between links that are faster than this do not show in a round."""
 EXCHANGE_SHARE = 0.2
 """Share of a round that its exchange may take: the answer's delay costs quality."""
 SLOW_LINK = 2_500_000
@@ -81,13 +83,15 @@ def link_message(link: Link) -> swarm_pb2.Link:
     return swarm_pb2.Link(upload=link.upload, download=link.download, client_mode=link.client_mode)
 
 
-def owned_units(units: int, links: Sequence[Link]) -> list[int]:
-    """How many of `units` units each member owns; in proportion to what its link has left.
+def owned_units(units: int, encoded_bytes: int, links: Sequence[Link]) -> list[int]:
+    """How many of a vector's units each member owns: what its link has left beside its own work.
 
-    A link of which nothing is known counts as the median of the others. Members in client mode
-    own nothing, unless all are.
+    A link that carries the `encoded_bytes` of the whole vector in a second is as good as any; one
+    of which nothing is known counts as the median of the others. Members in client mode own
+    nothing, unless all are.
     """
-    rates = _rates(links)
+    fast_enough = encoded_bytes / FAST_ENOUGH_SECONDS
+    rates = [min(rate, fast_enough) for rate in _rates(links)]
     if len(links) == 1:
         return [units]
     if not any(rates):

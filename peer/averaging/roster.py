@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from peer.averaging.codec_names import codec_named
 from peer.averaging.links import Link, codecs_for, owned_units
 from peer.averaging.parts import (
     MAX_MEMBERS,
@@ -79,6 +80,7 @@ def form_roster(
     claimed = tuple(pledges[member].tokens for member in members)
     links = [pledges[member].link for member in members]
     parameters = base.parameters.size
+    encoded_bytes = codec_named(codec).encoded_bytes(parameters)
     return Roster(
         attempt=attempt,
         round=base.round,
@@ -87,7 +89,7 @@ def form_roster(
         members=members,
         tokens=claimed,
         weights=tuple(bounded_weights(claimed)),
-        units=tuple(owned_units(unit_count(parameters), links)),
+        units=tuple(owned_units(unit_count(parameters), encoded_bytes, links)),
         codec=codec,
         parameters=parameters,
     )

@@ -131,9 +131,18 @@ def adoption_shift(
     """What a peer adds to its parameters to adopt `new`, shape (n,).
 
     Where its work went into the mean: theta' - phi_cut, so that only the inner work since the
-    cut stays on top. Elsewhere: theta' - theta, so that all its work rides along.
+    cut stays on top. Elsewhere: theta' - theta, so that all its work rides along. `included`:
+    the parts of its work in the mean, in the order of the vector.
     """
-    shift = new.parameters - old.parameters
+    shift = np.empty_like(cut)
+    at = 0
     for part in included:
-        shift[part.where] = new.parameters[part.where] - cut[part.where]
+        _subtract(new.parameters, old.parameters, slice(at, part.start), shift)
+        _subtract(new.parameters, cut, part.where, shift)
+        at = part.stop
+    _subtract(new.parameters, old.parameters, slice(at, None), shift)
     return shift
+
+
+def _subtract(a: FlatVector, b: FlatVector, where: slice, out: FlatVector) -> None:
+    np.subtract(a[where], b[where], out=out[where])
