@@ -23,7 +23,7 @@ UNIT = 4096
 BLOCK = 256
 """Values that share a scale."""
 MAX_ABSOLUTE = 1e4
-"""Largest value of a pseudo-gradient; larger ones are refused on both ends."""
+"""Largest value of a pseudo-gradient; larger ones are not sent, and refused from twice that on."""
 
 
 class Codec(Protocol):
@@ -276,12 +276,13 @@ def objection_to(largest: float) -> str:
     """Why values with this largest magnitude are refused; empty if they are not."""
     if not np.isfinite(largest):
         return "not finite"
-    return f"a value above {MAX_ABSOLUTE:g}" if largest > MAX_ABSOLUTE * 1.01 else ""
+    # a scale bounds the values below it from above: by less than a factor of two
+    return f"a value above {MAX_ABSOLUTE:g}" if largest > 2 * MAX_ABSOLUTE else ""
 
 
 def _require_sound(largest: float) -> None:
     if not largest <= MAX_ABSOLUTE:  # true for NaN too
-        raise ValueError(objection_to(float(largest)) or f"a value above {MAX_ABSOLUTE:g}")
+        raise ValueError(objection_to(3 * float(largest)))
 
 
 def _wrong_size(found: int, expected: int) -> str:

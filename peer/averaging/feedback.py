@@ -27,7 +27,9 @@ class Work:
         self._cut = cut
         self._residual = residual
         self.lost = np.empty_like(base) if lossy else None
-        """What the codec has lost of the parts encoded so far, shape (n,)."""
+        """What the codec has lost of the parts in `encoded`, shape (n,)."""
+        self.encoded: set[int] = set()
+        """Parts, by index."""
 
     def shed(self) -> None:
         """Let go of the vectors."""
@@ -46,6 +48,7 @@ class Work:
             if self._residual is not None:
                 into += self._residual[at]
             codec.encode_slab(into, where.start, view)
+        self.encoded.add(part.index)
         return out
 
 
@@ -87,16 +90,19 @@ class ErrorFeedback:
         answered: what the codec lost of this owner's answers that the round was made of.
         """
         if work.lost is not None:
-            kept, self._sent = self._sent, None
-            if kept is None:
-                kept = np.zeros_like(work.lost)
+            if self._sent is None:
+                self._sent = np.zeros_like(work.lost)
             for part in included:
-                kept[part.where] = work.lost[part.where]
-            self._sent = kept
+                if part.index in work.encoded:  # an owner may claim what was never sent
+                    self._sent[part.where] = work.lost[part.where]
         for part, lost in answered.items():
-            self._answered = {
-                (start, stop): old
-                for (start, stop), old in self._answered.items()
-                if stop <= part.start or start >= part.stop
-            }
+            self._forget_answered(part)
             self._answered[part.start, part.stop] = lost
+
+    def _forget_answered(self, part: Part) -> None:
+        kept: dict[tuple[int, int], FlatVector] = {}
+        for (start, stop), lost in self._answered.items():
+            for first, last in ((start, min(stop, part.start)), (max(start, part.stop), stop)):
+                if first < last:
+                    kept[first, last] = lost[first - start : last - start]
+        self._answered = kept

@@ -124,6 +124,8 @@ def shortest_round(encoded_bytes: int, links: Sequence[Link], longest: float) ->
         for link in links
         if not link.both_ways or encoded_bytes / link.both_ways <= EXCHANGE_SHARE * longest
     ]
+    if len(useful) < 2 <= len(links):
+        return longest
     return min(exchange_seconds(encoded_bytes, useful) / EXCHANGE_SHARE, longest)
 
 

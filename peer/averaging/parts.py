@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from blake3 import blake3
 
-from peer.averaging.codecs import SLAB, UNIT, Bytes, Codec, FlatVector, slabs
+from peer.averaging.codecs import MAX_ABSOLUTE, SLAB, UNIT, Bytes, Codec, FlatVector, slabs
 
 MAX_MEMBERS = 64
 MAX_TOKENS = 2**40
@@ -98,6 +98,7 @@ def encoded_mean(
             codec.decode_slab(data, where.start, decoded)
             decoded *= np.float32(weight / total)
             into += decoded
+        np.clip(into, -MAX_ABSOLUTE, MAX_ABSOLUTE, out=into)
         codec.encode_slab(into, where.start, view)
     return out, lost
 
