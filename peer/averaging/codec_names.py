@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from peer.averaging.codecs import Codec, Fp16, Fp32, Int4, Int8
+from peer.averaging.sparse import Sparse
 
-CODECS: dict[str, Codec] = {codec.name: codec for codec in (Fp32(), Fp16(), Int8(), Int4())}
+_ALL: tuple[Codec, ...] = (Fp32(), Fp16(), Int8(), Int4(), Sparse("sparse", kept=64))
+CODECS = {codec.name: codec for codec in _ALL}
 
 
 def codec_named(name: str) -> Codec:

@@ -80,7 +80,7 @@ class Fp32:
         return 4 * values
 
     def encode_slab(self, values: FlatVector, at: int, out: memoryview) -> None:
-        _require_sound(np.abs(values).max(initial=0))
+        require_sound(np.abs(values).max(initial=0))
         np.frombuffer(out, "<f4")[at : at + values.size] = values
         values[:] = 0
 
@@ -89,7 +89,7 @@ class Fp32:
 
     def objection(self, data: Bytes, values: int) -> str:
         if len(data) != self.encoded_bytes(values):
-            return _wrong_size(len(data), self.encoded_bytes(values))
+            return wrong_size(len(data), self.encoded_bytes(values))
         # as integers, magnitudes are in the same order, with infinities and NaN on top
         bits = np.frombuffer(data, "<u4")
         pieces = (bits[where] & 0x7FFFFFFF for where in slabs(values))
@@ -117,7 +117,7 @@ class _Blockwise:
         padded = _padded(values, blocks)
         magnitudes = np.abs(padded)
         largest = np.maximum.reduce(magnitudes, axis=1)  # NaN if one is in the block
-        _require_sound(largest.max(initial=0))
+        require_sound(largest.max(initial=0))
         scales[:] = self._scales(largest)
         scaled = np.multiply(padded, _inverse(scales)[:, None], out=magnitudes)
         lost = self._pack(scaled, levels)
@@ -135,7 +135,7 @@ class _Blockwise:
 
     def objection(self, data: Bytes, values: int) -> str:
         if len(data) != self.encoded_bytes(values):
-            return _wrong_size(len(data), self.encoded_bytes(values))
+            return wrong_size(len(data), self.encoded_bytes(values))
         _, scales, levels = self._places(data, 0, values)
         if not (scales >= 0).all():  # false for NaN too
             return "a scale is negative or not a number"
@@ -280,12 +280,14 @@ def objection_to(largest: float) -> str:
     return f"a value above {MAX_ABSOLUTE:g}" if largest > 2 * MAX_ABSOLUTE else ""
 
 
-def _require_sound(largest: float) -> None:
+def require_sound(largest: float) -> None:
+    """`ValueError` if values with this largest magnitude are not to be sent."""
     if not largest <= MAX_ABSOLUTE:  # true for NaN too
         raise ValueError(objection_to(3 * float(largest)))
 
 
-def _wrong_size(found: int, expected: int) -> str:
+def wrong_size(found: int, expected: int) -> str:
+    """The objection to bytes of another length."""
     return f"{found} bytes instead of {expected}"
 
 

@@ -16,7 +16,7 @@ import anyio.to_thread
 from peer.averaging.codec_names import codec_named
 from peer.averaging.codecs import Codec, FlatVector
 from peer.averaging.feedback import ErrorFeedback, Work
-from peer.averaging.links import Link
+from peer.averaging.links import FASTEST, Link
 from peer.averaging.manifest import ManifestPart
 from peer.averaging.methods import EXCHANGE, PART
 from peer.averaging.owner import PartOwner
@@ -187,7 +187,7 @@ class Exchange:
                 self.problems[part.index] = "nobody's values for it arrived"
         trailer = await stream.receive(silence)
         if trailer is not None and trailer.upload:
-            self.traffic.uploads[owner] = trailer.upload
+            self.traffic.uploads[owner] = min(trailer.upload, FASTEST)
 
     def _give_up(self, parts: Sequence[Part], reason: str) -> None:
         held = self.held

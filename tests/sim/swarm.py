@@ -33,7 +33,7 @@ PARAMETERS = 11 * UNIT + 300
 EXCHANGE_SECONDS = 30.0
 SILENCE = silence_seconds(EXCHANGE_SECONDS)
 PROMPT = SILENCE + DEADLINES.report + 0.01
-"""In so many simulated seconds a round is decided without a silent peer, whose report is missing."""
+"""A round without a silent peer, whose report is missing, is decided in so many seconds."""
 IDENTITIES = sorted((PeerIdentity.generate() for _ in range(5)), key=lambda it: it.peer_id)
 SLOW_LINK = Link(500_000, 500_000)
 """In a run with codec "auto", a peer with this link makes the swarm spare bytes."""
@@ -61,6 +61,8 @@ class SimulatedPeer:
         self.cut_work = zeros.copy()
         """Of that, what the last cut had."""
         self.outcomes: list[Outcome] = []
+        self.called = anyio.Event()
+        """An attempt has begun here."""
         self.concluded = anyio.Event()
         self.concluded_at = 0.0
         self.lost_because = ""
@@ -88,7 +90,7 @@ class SimulatedPeer:
         return ""
 
     def began(self, leader: str) -> None:
-        pass
+        self.called.set()
 
     async def take_cut(self) -> LocalCut:
         self.cut_work = self.unmerged.copy()
@@ -111,6 +113,7 @@ class SimulatedPeer:
 
     def fell_behind(self, reason: str) -> None:
         self.lost_because = reason
+        self.called.set()
         self._end()
 
     def _note(self, outcome: Outcome) -> None:
@@ -179,15 +182,22 @@ class SimulatedSwarm:
         await self.attempt(leader, without)
 
     async def attempt(self, leader: int = 0, without: Collection[int] = ()) -> None:
-        """One attempt at a round; returns when all that live, but those `without`, concluded."""
+        """One attempt at a round; returns when all have concluded it that live and were called.
+
+        without: those that are not waited for.
+        """
         for peer in self.peers:
-            peer.concluded = anyio.Event()
+            peer.called, peer.concluded = anyio.Event(), anyio.Event()
         self.crossings.clear()
         self.began = anyio.current_time()
         self.hub.tasks.start_soon(self._lead, self.peers[leader])
         with anyio.fail_after(300):
             for index, peer in enumerate(self.peers):
-                if index not in without and peer.network.alive:
+                if index in without or not peer.network.alive:
+                    continue
+                with anyio.move_on_after(2 * DEADLINES.cut):
+                    await peer.called.wait()
+                if peer.called.is_set():
                     await peer.concluded.wait()
 
     async def _lead(self, leader: SimulatedPeer) -> None:

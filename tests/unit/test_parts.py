@@ -54,7 +54,6 @@ def gradient(size: int, seed: int = 1) -> FlatVector:
     return values
 
 
-
 def sent(codec: Codec, *vectors: FlatVector) -> list[bytes]:
     return [bytes(encode(codec, vector.copy())) for vector in vectors]
 
@@ -113,7 +112,9 @@ def test_parts_are_few_and_those_of_an_owner_alike(case: tuple[int, list[int]]) 
 
 
 @given(st.integers(1, 40_000), st.integers(1, MAX_MEMBERS))
-def test_equal_owners_have_eight_parts_each_unless_those_were_tiny(total: int, members: int) -> None:
+def test_equal_owners_have_eight_parts_each_unless_those_were_tiny(
+    total: int, members: int
+) -> None:
     units = [total * (it + 1) // members - total * it // members for it in range(members)]
     parts = split(total * UNIT, units)
     for owner in range(members):
@@ -244,9 +245,7 @@ def test_answers_make_up_for_what_earlier_ones_have_lost(codec: Codec) -> None:
 def test_the_mean_does_not_depend_on_how_the_vector_is_cut() -> None:
     size = SLAB + 3 * UNIT + 5
     vectors, residual = [gradient(size, seed) for seed in range(3)], gradient(size, 9)
-    whole, _ = encoded_mean(
-        Int4(), size, [(it, 7.0) for it in sent(Int4(), *vectors)], residual
-    )
+    whole, _ = encoded_mean(Int4(), size, [(it, 7.0) for it in sent(Int4(), *vectors)], residual)
     mean = decode(Int4(), whole, size)
     for part in split(size, [5, 7, unit_count(size) - 12]):
         contributions = [(it, 7.0) for it in sent(Int4(), *(it[part.where] for it in vectors))]
@@ -255,17 +254,25 @@ def test_the_mean_does_not_depend_on_how_the_vector_is_cut() -> None:
 
 
 @pytest.mark.parametrize("codec", [Fp32(), *LOSSY], ids=lambda codec: codec.name)
-def test_the_largest_values_that_an_owner_accepts_have_a_mean(codec: Codec) -> None:
-    """Rounding takes values a little beyond the limit, what earlier answers lost some more."""
-    largest = np.full(BLOCK, MAX_ABSOLUTE, np.float32)
-    if not codec.lossy:
-        largest *= np.float32(1.005)
-    data = bytes(largest.tobytes()) if not codec.lossy else sent(codec, largest)[0]
-    assert codec.objection(data, BLOCK) == ""
-    residual = np.full(BLOCK, 30, np.float32) if codec.lossy else None
-    encoded, _ = encoded_mean(codec, BLOCK, [(data, 1.0), (data, 2.0)], residual)
+@pytest.mark.parametrize("residual", [-30, 0, 30, 700])
+def test_a_mean_at_the_limit_is_sent_all_the_same(codec: Codec, residual: float) -> None:
+    """What an earlier answer has lost may take it beyond what may be sent."""
+    (data,) = sent(codec, np.full(BLOCK, MAX_ABSOLUTE, np.float32))
+    lost = np.full(BLOCK, residual, np.float32) if codec.lossy else None
+    encoded, _ = encoded_mean(codec, BLOCK, [(data, 1.0), (data, 2.0)], lost)
     assert codec.objection(encoded, BLOCK) == ""
-    np.testing.assert_allclose(decode(codec, encoded, BLOCK), MAX_ABSOLUTE, rtol=0.02)
+    mean = MAX_ABSOLUTE + min(residual, 0) * codec.lossy
+    np.testing.assert_allclose(decode(codec, encoded, BLOCK), mean, rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [10_001, -15_000, 20_000])
+def test_values_that_are_let_in_never_break_the_mean(value: float) -> None:
+    one, other = np.full(BLOCK, value, "<f4").tobytes(), bytes(4 * BLOCK)
+    assert Fp32().objection(one, BLOCK) == ""
+    alone, _ = encoded_mean(Fp32(), BLOCK, [(one, 1.0)], None)
+    assert set(decode(Fp32(), alone, BLOCK)) == {np.copysign(MAX_ABSOLUTE, value)}
+    shared, _ = encoded_mean(Fp32(), BLOCK, [(one, 1.0), (other, 3.0)], None)
+    assert set(decode(Fp32(), shared, BLOCK)) == {value / 4}
 
 
 # ---- the answer ----------------------------------------------------------------------------
