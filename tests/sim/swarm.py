@@ -126,6 +126,8 @@ class SimulatedPeer:
 
     def trains(self, random: Random) -> FlatVector:
         """Inner work since the last round; returns the pseudo-gradient it stands for."""
+        if not self.tokens:
+            return np.zeros(PARAMETERS, np.float32)
         numbers = np.random.default_rng(random.getrandbits(64))
         work = numbers.standard_normal(PARAMETERS, np.float32)
         self.local = self.local - work
@@ -236,8 +238,10 @@ class SimulatedSwarm:
             if not names:
                 continue
             total = sum(weights[name] for name in names)
-            cuts = (peer.cut_work * weights[peer.name] for peer in self.peers if peer.name in names)
-            gradient = (sum(cuts) / total)[part.where].astype(np.float32)
+            gradient = np.zeros(part.values, np.float32)
+            for peer in self.peers:
+                if peer.name in names:
+                    gradient += peer.cut_work[part.where] * np.float32(weights[peer.name] / total)
             old = (base.parameters[part.where], base.momentum[part.where])
             outer_step(old, gradient, 0.9, 0.5, (expected[part.where], momentum[part.where]))
         np.testing.assert_allclose(state.parameters, expected, atol=1e-4)
@@ -286,12 +290,13 @@ async def simulated_swarm(
     tokens: tuple[int, ...] = (),
     seed: int = 0,
     client_mode: Collection[int] = (),
+    smallest_part: int = UNIT,
 ) -> AsyncIterator[SimulatedSwarm]:
     """A swarm in which owners have several parts.
 
     tokens: what each peer claims for a cut, 100 by default.
     """
-    with patch.object(parts, "_SMALLEST_PART", UNIT):
+    with patch.object(parts, "_SMALLEST_PART", smallest_part):
         async with anyio.create_task_group() as tasks:
             hub = Hub(tasks)
             members = []

@@ -14,7 +14,7 @@ import pytest
 from peer.averaging import archive as archiving
 from peer.averaging import exchange as exchanging
 from peer.averaging import leader as leading
-from peer.averaging.codecs import Bytes, Codec
+from peer.averaging.codecs import UNIT, Bytes, Codec
 from peer.averaging.deadlines import DEADLINES
 from peer.averaging.exchange import COLLECT_SHARE
 from peer.averaging.feedback import Work
@@ -73,7 +73,7 @@ def at_its(
 
 async def sent_in_an_undisturbed_round(index: int) -> int:
     """How many items a peer of three sends in a round."""
-    async with simulated_swarm(3) as swarm:
+    async with simulated_swarm(3, smallest_part=2 * UNIT) as swarm:
         await swarm.round()
         await anyio.sleep(1)  # until everybody is told
         return sum(crossing.sender == swarm.peers[index].name for crossing in swarm.crossings)
@@ -87,8 +87,8 @@ async def comes_back(swarm: SimulatedSwarm, index: int, was_alive: bool) -> None
     peer.network.thaw()
     with anyio.fail_after(300):
         await peer.concluded.wait()
-        while peer.busy:
-            await anyio.sleep(1)
+        await anyio.wait_all_tasks_blocked()
+    assert not peer.busy
     other = next(it for it in swarm.peers if it is not peer)
     if peer.state.round < other.state.round:
         await peer.catches_up_with(other)
@@ -126,7 +126,7 @@ async def the_others_commit(swarm: SimulatedSwarm, lost: int, within: float) -> 
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 async def test_a_member_lost_at_any_point_costs_the_others_one_silence(fault: str) -> None:
     for number in range(await sent_in_an_undisturbed_round(2)):
-        async with simulated_swarm(3) as swarm:
+        async with simulated_swarm(3, smallest_part=2 * UNIT) as swarm:
             lost, base = swarm.peers[2], swarm.peers[0].state
             at_its(swarm, lost, getattr(lost.network, fault), number)
             await swarm.round(without=[2])
@@ -147,7 +147,7 @@ async def test_a_leader_lost_at_any_point_leaves_the_others_agreed(fault: str) -
     """Committed or void, but the same for both, soon, and with nothing lost."""
     committed = set()
     for number in range(await sent_in_an_undisturbed_round(0)):
-        async with simulated_swarm(3) as swarm:
+        async with simulated_swarm(3, smallest_part=2 * UNIT) as swarm:
             leader, survivors = swarm.peers[0], swarm.peers[1:]
             at_its(swarm, leader, getattr(leader.network, fault), number)
             await swarm.round(without=[0])
@@ -436,7 +436,7 @@ async def test_of_a_part_sent_twice_the_first_counts() -> None:
             finish = stream.finish
 
             async def once_more(seconds: float) -> None:
-                await stream.send_data(memoryview(np.ones(300, np.float32)).cast("B"), seconds)
+                await stream.send_data(memoryview(bytes(1200)), seconds)
                 await finish(seconds)
 
             setattr(stream, "finish", once_more)  # noqa: B010
@@ -643,7 +643,7 @@ async def test_owners_that_boast_of_a_members_link_do_not_take_it_out_of_the_nex
     """The sum of what they say would fit no message."""
 
     class Boast(dict[int, int]):
-        def get(self, *_: object) -> int:  # type: ignore[override]
+        def get(self, *_: object) -> int:
             return 2**64 - 1
 
     async with simulated_swarm(3) as swarm:
