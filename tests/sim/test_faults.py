@@ -14,7 +14,7 @@ import pytest
 from peer.averaging import archive as archiving
 from peer.averaging import exchange as exchanging
 from peer.averaging import leader as leading
-from peer.averaging.answers import COLLECT_SHARE
+from peer.averaging.answers import COLLECT_SHARE, send_answer
 from peer.averaging.codecs import UNIT, Bytes, Codec
 from peer.averaging.deadlines import DEADLINES
 from peer.averaging.feedback import Work
@@ -595,7 +595,6 @@ async def test_an_owner_that_answers_differently_cannot_part_the_members(
     fooled: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They agree on what most of them hold, and fetch it."""
-    send_answer = exchanging.send_answer
     async with simulated_swarm(4) as swarm:
         owner = swarm.peers[3].name
         others = {swarm.peers[index].name: index for index in fooled}
@@ -673,7 +672,6 @@ async def test_an_owner_of_bad_answers_loses_what_it_owns_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It alone has them, and cannot give them to anybody: void, and carried."""
-    send_answer = exchanging.send_answer
     async with simulated_swarm(4, codec, tokens=(100, 100, 0, 100)) as swarm:
         owner = swarm.peers[3].name
 
