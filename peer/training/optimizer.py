@@ -57,7 +57,12 @@ def _optimizers(
             {"params": rest, "weight_decay": 0.0},
         ]
         return [AdamW(groups, lr=inner.learning_rate, betas=_ADAMW_BETAS)]
-    muon = Muon(matrices, lr=inner.learning_rate, weight_decay=inner.weight_decay)
+    muon = Muon(
+        matrices,
+        lr=inner.learning_rate,
+        weight_decay=inner.weight_decay,
+        momentum=inner.momentum,
+    )
     adamw = AdamW(rest, lr=inner.adamw_learning_rate, betas=_ADAMW_BETAS, weight_decay=0.0)
     return [muon, adamw]
 

@@ -95,6 +95,8 @@ class InnerSpec(_Floats):
     """Peak rate of the matrices inside blocks (`muon`) or of everything (`adamw`)."""
     adamw_learning_rate: Rate | None = None
     """Peak rate of the rest, `muon` only."""
+    momentum: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.95
+    """Of Muon; short runs want less. AdamW has its own."""
     weight_decay: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
     gradient_clip: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
     """Largest norm of a gradient."""
