@@ -22,13 +22,14 @@ from anyio.abc import TaskGroup
 from peer import events, machine
 from peer.averaging.attempt import Outcome
 from peer.averaging.leader import lead
+from peer.averaging.links import UNKNOWN, sustained_round
 from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState
 from peer.catching_up import catch_up
 from peer.checkpoint import save_state
 from peer.coordinator_client import CoordinatorClient, Reporter
 from peer.events import Phase
-from peer.membership import Position, SwarmView
+from peer.membership import Position, SwarmView, at_work
 from peer.presence import Presence
 from peer.run_metadata import RunMetadata
 from peer.status import KEPT_DURATIONS, Snapshot, progress_report, round_outcome
@@ -202,7 +203,12 @@ class Daemon:
 
     def _on_view(self, view: SwarmView, wall: float) -> None:
         self._view = view
-        self._post(events.ViewSeen(view, wall, self.work.pending_tokens))
+        links = [it.link for it in at_work(view.others(self._peer.peer_id))]
+        shortest = 0.0
+        if self._rounds is not None and self.work.has_state:
+            parameters = self.work.state.parameters.size
+            shortest = sustained_round(self._spec.round, parameters, [self._rounds.link, *links])
+        self._post(events.ViewSeen(view, wall, self.work.pending_tokens, shortest))
 
     async def _lead(self, effect: events.Lead) -> None:
         try:
@@ -323,6 +329,7 @@ class Daemon:
             peers=len(self._view.others(self._peer.peer_id)) + 1,
             target_tokens=self._spec.stop.tokens,
             addresses=self._network.addresses if self._network else (),
+            link=self._rounds.link if self._rounds else UNKNOWN,
             round_seconds=list(self._round_seconds),
         )
 

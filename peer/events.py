@@ -52,6 +52,8 @@ class ViewSeen:
     wall: float
     own_tokens: int
     """Trained here since the last merged cut."""
+    sustained_round: float = 0.0
+    """Seconds between two cuts that the peers' links sustain."""
 
 
 @dataclass(frozen=True)

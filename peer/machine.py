@@ -218,8 +218,11 @@ def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Pe
     if now < peer.retry_at:
         return replace(peer, due_since=None)  # the reason says why the last try was void
     peer = _phase(peer, Phase.TRAINING, f"round {own.round + 1}")
-    spec, elapsed = peer.spec.round, now - peer.adopted_at
-    due = membership.cut_is_due(others, own, event.own_tokens, elapsed, spec, event.wall)
+    shortest = max(peer.spec.round.min_seconds, event.sustained_round)
+    elapsed, trained = now - peer.adopted_at, event.own_tokens
+    due = membership.cut_is_due(
+        others, own, trained, elapsed, shortest, peer.spec.round, event.wall
+    )
     if not due:
         return replace(peer, due_since=None)
     since = now if peer.due_since is None else peer.due_since

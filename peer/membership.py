@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from peer.addresses import dialable
+from peer.averaging.links import UNKNOWN, Link, parse_link
 from swarmpb.spec import RoundSpec
 from swarmpb.v1 import swarm_pb2
 
@@ -50,6 +51,7 @@ class PeerFacts:
     tokens_per_second: float
     written_at: float
     addresses: tuple[str, ...] = ()
+    link: Link = UNKNOWN
 
     def expected_tokens(self, now: float) -> float:
         """Tokens trained since its last round by now, as far as the record lets one guess."""
@@ -88,6 +90,7 @@ def parse_record(peer_id: str, payload: bytes, now: float) -> PeerFacts | None:
         min(speed, MAX_TOKENS_PER_SECOND),
         record.written_at,
         dialable(record.addresses[:MAX_ADDRESSES]),
+        parse_link(record.link),
     )
 
 
@@ -130,9 +133,9 @@ def holders_of(others: Sequence[PeerFacts], at: Position) -> list[str]:
     return [peer.peer_id for peer in others if peer.position == at]
 
 
-def at_work(others: Sequence[PeerFacts]) -> list[str]:
+def at_work(others: Sequence[PeerFacts]) -> list[PeerFacts]:
     """The peers that train, wherever they stand."""
-    return [peer.peer_id for peer in others if peer.phase in AT_WORK]
+    return [peer for peer in others if peer.phase in AT_WORK]
 
 
 def companions(others: Sequence[PeerFacts], own: Position) -> list[str]:
@@ -164,14 +167,16 @@ def cut_is_due(
     own: Position,
     own_tokens: int,
     elapsed: float,
+    shortest: float,
     spec: RoundSpec,
     now: float,
 ) -> bool:
     """Whether the swarm has trained enough for a round, or long enough.
 
-    elapsed: seconds since this peer adopted `own`; now: unix seconds.
+    elapsed: seconds since this peer adopted `own`; shortest: the least seconds between two cuts;
+    now: unix seconds.
     """
-    if elapsed < spec.min_seconds:
+    if elapsed < min(shortest, spec.max_seconds):
         return False
     if elapsed >= spec.max_seconds:
         return True

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from peer.averaging.attempt import Outcome
+from peer.averaging.links import UNKNOWN, Link, link_message
 from peer.averaging.state import GlobalState
 from peer.events import Phase
 from peer.status_text import one_line
@@ -76,6 +77,7 @@ class Snapshot:
     peers: int = 1
     target_tokens: int = 0
     addresses: tuple[str, ...] = ()
+    link: Link = UNKNOWN
     round_seconds: list[float] = field(default_factory=list)
 
     @property
@@ -105,6 +107,7 @@ def peer_record(snapshot: Snapshot, wall: float, sequence: int) -> swarm_pb2.Pee
         addresses=snapshot.addresses[:8],
         version=SOFTWARE_VERSION,
         name=snapshot.name,
+        link=link_message(snapshot.link),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import numpy as np
+from blake3 import blake3
 
 from peer.averaging.codecs import FlatVector
 from peer.averaging.state import (
@@ -190,7 +190,7 @@ class _Incoming:
     def put(self, block: swarm_pb2.StateBlock) -> bool:
         """Keep a block that was asked for, if its bytes are the right ones."""
         start, stop = block_place(self._parameters, block.index)
-        right = hashlib.sha256(block.data).digest() == self._digests[block.index]
+        right = blake3(block.data).digest() == self._digests[block.index]
         if not right or len(block.data) != stop - start:
             return False
         self._bytes[start:stop] = block.data

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
 import anyio.to_thread
 
-from peer.averaging.codecs import codec_named
-from peer.averaging.exchange import fetch_part, send_part
-from peer.averaging.methods import MANIFEST
-from peer.averaging.parts import HeldPart
-from peer.averaging.roster import (
-    Malformed,
+from peer.averaging.codec_names import codec_named
+from peer.averaging.exchange import fetch_part, send_answer
+from peer.averaging.manifest import (
     Manifest,
     ManifestPart,
-    Roster,
     manifest_message,
     merged_tokens,
     parse_manifest,
 )
+from peer.averaging.methods import MANIFEST
+from peer.averaging.parts import HeldPart
+from peer.averaging.roster import Malformed, Roster
 from peer.averaging.state import GlobalState, advance
 from peer.swarm.interface import Network, Refused, Stream, Unreachable, call, short
 from swarmpb.spec import RunSpec
@@ -34,6 +33,7 @@ from swarmpb.v1 import swarm_pb2
 log = logging.getLogger(__name__)
 
 KEPT_ROUNDS = 2
+FETCHED_AT_ONCE = 4
 _REPLY_SECONDS = 5.0
 
 
@@ -49,7 +49,6 @@ class Archive:
     def __init__(self, network: Network, spec: RunSpec, random: Random) -> None:
         self._network = network
         self._spec = spec
-        self._codec = codec_named(spec.round.codec)
         self._random = random
         self._kept: OrderedDict[bytes, KeptRound] = OrderedDict()
 
@@ -79,18 +78,40 @@ class Archive:
         self, base: GlobalState, tokens: int, roster: Roster, held: Mapping[int, HeldPart]
     ) -> GlobalState:
         """The state after these parts; parts that are not held stay as they were."""
-        outer, parts = self._spec.outer, roster.parts
-        gradients = ((parts[index], self._codec.decode(held[index].encoded)) for index in held)
-        return advance(base, gradients, tokens, outer.learning_rate, outer.momentum)
+        outer = self._spec.outer
+        answers = (
+            (part, held[part.index].encoded if part.index in held else None)
+            for part in roster.parts
+        )
+        return advance(
+            base, codec_named(roster.codec), answers, tokens, outer.learning_rate, outer.momentum
+        )
+
+    async def foresee(
+        self, base: GlobalState, roster: Roster, held: Mapping[int, HeldPart]
+    ) -> GlobalState:
+        """The state after a round in which everybody holds these parts."""
+        parts = [_as_agreed(held.get(part.index)) for part in roster.parts]
+        tokens = base.tokens + merged_tokens(roster, parts)
+        return await anyio.to_thread.run_sync(self.outer_step, base, tokens, roster, held)
 
     async def replay(
-        self, base: GlobalState, manifest: Manifest, held: Mapping[int, HeldPart]
+        self,
+        base: GlobalState,
+        manifest: Manifest,
+        held: Mapping[int, HeldPart],
+        foreseen: GlobalState | None = None,
     ) -> GlobalState:
-        """Do a manifest's outer step; `Malformed` if it does not lead to the agreed digest."""
+        """Do a manifest's outer step; `Malformed` if it does not lead to the agreed digest.
+
+        foreseen: where parts at hand lead to; it spares the work if that is the agreed state.
+        """
         # the digest covers the tokens, so a leader that makes them up agrees with itself
         merged = merged_tokens(manifest.roster, manifest.parts)
         if (manifest.roster.round, manifest.tokens) != (base.round, base.tokens + merged):
             raise Malformed("its round or its tokens do not follow from its roster")
+        if foreseen is not None and foreseen.digest == manifest.state_digest:
+            return foreseen
         state = await anyio.to_thread.run_sync(
             self.outer_step, base, manifest.tokens, manifest.roster, held
         )
@@ -111,25 +132,38 @@ class Archive:
         to be had from anybody.
         """
         gathered: dict[int, HeldPart] = {}
+        missing: list[int] = []
         for index, agreed in enumerate(parts):
-            gathered |= await self.gather_part(roster, index, agreed, have, also)
+            mine = have.get(index)
+            if mine is not None and mine.digest == agreed.digest:
+                gathered[index] = mine
+            elif not agreed.void:
+                missing.append(index)
+        await self.fetch_parts(roster, parts, missing, gathered.__setitem__, also)
+        if lost := set(missing) - gathered.keys():
+            raise Unreachable(f"nobody who holds part {min(lost)} can be reached")
         return gathered
 
-    async def gather_part(
+    async def fetch_parts(
         self,
         roster: Roster,
-        index: int,
-        agreed: ManifestPart,
-        have: Mapping[int, HeldPart],
+        parts: Sequence[ManifestPart],
+        wanted: Sequence[int],
+        keep: Callable[[int, HeldPart], None],
         also: tuple[str, ...] = (),
-    ) -> dict[int, HeldPart]:
-        """One part of `gather`, by its index; nothing for a void one."""
-        if agreed.void:
-            return {}
-        mine = have.get(index)
-        if mine is None or mine.digest != agreed.digest:
-            mine = await self._fetch(roster, index, agreed, also)
-        return {index: mine}
+    ) -> None:
+        """Get the agreed bytes of the parts `wanted`, as far as anybody can give them."""
+        turns = anyio.Semaphore(FETCHED_AT_ONCE)
+
+        async def fetch(index: int) -> None:
+            async with turns:
+                held = await self._fetch(roster, index, parts[index], also)
+            if held is not None:
+                keep(index, held)
+
+        async with anyio.create_task_group() as tasks:
+            for index in wanted:
+                tasks.start_soon(fetch, index)
 
     async def catch_up(
         self, base: GlobalState, holder: str, digest: bytes
@@ -150,7 +184,7 @@ class Archive:
 
     async def _fetch(
         self, roster: Roster, index: int, agreed: ManifestPart, also: tuple[str, ...]
-    ) -> HeldPart:
+    ) -> HeldPart | None:
         wanted = roster.parts[index]
         holders = [roster.members[holder] for holder in agreed.holders]
         self._random.shuffle(holders)
@@ -158,23 +192,24 @@ class Archive:
             if holder == self._network.peer_id:
                 continue
             try:
-                part = await fetch_part(
-                    self._network,
-                    holder,
-                    roster,
-                    wanted,
-                    self._codec,
-                    self._spec.round.exchange_seconds,
-                )
+                seconds = self._spec.round.exchange_seconds
+                part = await fetch_part(self._network, holder, roster, wanted, seconds)
             except (Unreachable, Refused, Malformed) as error:
                 log.debug("part %d from %s: %s", index, short(holder), error)
                 continue
             if part.digest == agreed.digest:
                 return part
-        raise Unreachable(f"nobody who holds part {index} can be reached")
+        return None
 
     async def serve_part(self, held: HeldPart | None, stream: Stream) -> None:
         """Answer `PART` with a part that this peer has, or refuse."""
         if held is None:
             raise Refused("this part is not held here")
-        await send_part(stream, held, self._spec.round.exchange_seconds)
+        await send_answer(stream, held, self._spec.round.exchange_seconds)
+
+
+def _as_agreed(held: HeldPart | None) -> ManifestPart:
+    """A part as a manifest would have it that everybody agrees with."""
+    if held is None:
+        return ManifestPart(void=True)
+    return ManifestPart(False, held.digest, held.included)

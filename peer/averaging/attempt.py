@@ -10,7 +10,8 @@ import numpy as np
 from peer.averaging.agreement import Acceptor
 from peer.averaging.codecs import FlatVector
 from peer.averaging.exchange import Exchange
-from peer.averaging.roster import Manifest, Roster, merged_members
+from peer.averaging.manifest import Manifest, merged_members
+from peer.averaging.roster import Roster
 from peer.averaging.state import GlobalState
 from swarmpb.v1 import swarm_pb2
 
@@ -39,6 +40,10 @@ class Attempt:
     roster: Roster | None = None
     exchange: Exchange | None = None
     roster_known: anyio.Event = field(default_factory=anyio.Event)
+    traded: anyio.Event = field(default_factory=anyio.Event)
+    """The exchange is over on this side."""
+    foreseen: GlobalState | None = None
+    """Where the parts that this member holds lead to; most likely the round's result."""
     acceptor: Acceptor[swarm_pb2.Decision] = field(default_factory=Acceptor)
     decided: anyio.Event = field(default_factory=anyio.Event)
 
@@ -47,9 +52,9 @@ class Attempt:
         nothing = np.empty(0, np.float32)
         self.base = GlobalState(self.base.round, self.base.tokens, nothing, nothing)
         self.cut = replace(self.cut, parameters=nothing)
+        self.foreseen = None
         if self.exchange is not None:
-            self.exchange.payload = nothing
-            self.exchange.sent_values.clear()
+            self.exchange.shed()
 
     def learn(self, decision: swarm_pb2.Decision) -> None:
         """The roster has decided."""

@@ -1,24 +1,30 @@
 """The butterfly that agrees: each part goes to its owner, the owner's one answer to everybody.
 
-Each member streams its encoded part to the owner; the owner decodes, checks, averages, encodes
-the mean once, and sends the same bytes to all, itself included.
+Each member streams its encoded parts to their owners; an owner checks them, averages, encodes the
+mean once, and sends the same bytes to all, itself included. Answers to the first parts travel
+while the last are still on their way, so both directions of a link are busy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import anyio
 import anyio.to_thread
-import numpy as np
 
+from peer.averaging.codec_names import codec_named
 from peer.averaging.codecs import Codec, FlatVector
-from peer.averaging.methods import CHUNK_BYTES, EXCHANGE, PART
-from peer.averaging.parts import HeldPart, LeftOut, Part, objection, weighted_mean
+from peer.averaging.feedback import ErrorFeedback, Work
+from peer.averaging.links import FASTEST, Link
+from peer.averaging.manifest import ManifestPart
+from peer.averaging.methods import EXCHANGE, PART
+from peer.averaging.owner import PartOwner
+from peer.averaging.parts import HeldPart, Part
 from peer.averaging.roster import (
     Malformed,
     Roster,
-    answer_message,
+    left_out_messages,
     parse_left_out,
     parse_merged,
 )
@@ -27,245 +33,309 @@ from swarmpb.v1 import swarm_pb2
 
 COLLECT_SHARE = 0.6
 """Share of the exchange time in which an owner takes parts; the rest is for its answers."""
+SILENCE_SHARE = 0.1
+SHORTEST_SILENCE = 3.0
+"""Who says nothing for so many seconds is given up; a slow owner says that it lives."""
+_RATED_BYTES = 128 * 1024
+"""A transfer of fewer bytes says nothing about a link."""
+
+
+def silence_seconds(seconds: float) -> float:
+    """The longest silence in an exchange that may take `seconds`."""
+    return min(max(SHORTEST_SILENCE, SILENCE_SHARE * seconds), COLLECT_SHARE * seconds)
 
 
 @dataclass
 class Traffic:
-    """Bytes of messages that one exchange cost this peer."""
+    """What one exchange cost this peer, and at which rates it was seen to run."""
 
     sent: int = 0
+    """Bytes of messages and data."""
     received: int = 0
+    uploads: dict[int, int] = field(default_factory=dict)
+    """By owner, bytes per second at which this peer's upload arrived there."""
+    downloads: dict[int, int] = field(default_factory=dict)
+    """By member, bytes per second at which its upload arrived here."""
 
     def add(self, stream: Stream) -> None:
         self.sent += stream.sent
         self.received += stream.received
 
-
-class PartOwner:
-    """Collects the members' values of one part, then makes the answer."""
-
-    def __init__(self, roster: Roster, part: Part, codec: Codec, residual: FlatVector | None):
-        self._roster = roster
-        self._part = part
-        self._codec = codec
-        self._residual = residual
-        """Error feedback: what earlier answers lost to the codec; shape (values of the part,)."""
-        self._offered: dict[int, FlatVector] = {}
-        self._left_out: dict[int, str] = {}
-        self._waiting = {index for index, tokens in enumerate(roster.tokens) if tokens}
-        self._complete = anyio.Event()
-        self._closed = False
-        self.encoded_bytes = codec.encoded_bytes(part.values)
-        self.new_residual: FlatVector | None = None
-        if not self._waiting:
-            self._complete.set()
-
-    async def offer(self, member: int, data: bytes) -> None:
-        """Take a member's encoded part, or leave the member out and say why."""
-        values, problem = await anyio.to_thread.run_sync(
-            decoded, self._codec, data, self._part.values
-        )
-        if member not in self._waiting:
-            return  # sent twice, or too late: the first word stands
-        if problem:
-            self._left_out[member] = f"refused: {problem}"
-        else:
-            self._offered[member] = values
-        self._settle(member)
-
-    def leave_out(self, member: int, reason: str) -> None:
-        """Do not wait for a member any longer."""
-        if member in self._waiting:
-            self._left_out[member] = reason
-            self._settle(member)
-
-    async def answer(self, seconds: float) -> HeldPart | None:
-        """The answer, once all have offered or after `seconds`; None if nobody's values count."""
-        with anyio.move_on_after(seconds):
-            await self._complete.wait()
-        self._closed = True
-        for member in self._waiting:
-            self._left_out[member] = f"did not arrive within {seconds:.1f} s"
-        self._waiting = set()
-        if not self._offered:
-            return None
-        return await anyio.to_thread.run_sync(self._average)
-
-    def _settle(self, member: int) -> None:
-        self._waiting.discard(member)
-        if not self._waiting:
-            self._complete.set()
-
-    def _average(self) -> HeldPart:
-        included = sorted(self._offered)
-        weights = self._roster.weights
-        mean = weighted_mean([(self._offered[member], weights[member]) for member in included])
-        if self._residual is not None:
-            mean += self._residual
-        encoded = self._codec.encode(mean)
-        if self._residual is not None:
-            self.new_residual = mean - self._codec.decode(encoded)
-        left_out = tuple(LeftOut(member, why) for member, why in sorted(self._left_out.items()))
-        self._offered.clear()
-        return HeldPart(tuple(included), left_out, encoded)
+    @property
+    def link(self) -> Link:
+        """What this exchange shows of this peer's link: its transfers ran at the same time."""
+        return Link(sum(self.uploads.values()), sum(self.downloads.values()))
 
 
-def decoded(codec: Codec, data: bytes, count: int) -> tuple[FlatVector, str]:
-    """The values of an encoded part, and what is wrong with them; empty if nothing is."""
-    try:
-        values = codec.decode(data)
-    except ValueError as error:
-        return np.empty(0, np.float32), str(error)
-    if values.size != count:
-        return values, f"{values.size} values instead of {count}"
-    return values, objection(values)
-
-
-@dataclass
 class Exchange:
     """This member's side of one exchange: what it sends, what it holds in the end."""
 
-    network: Network
-    roster: Roster
-    codec: Codec
-    payload: FlatVector
-    """Pseudo-gradient plus residual, shape (n,)."""
-    owner: PartOwner | None
-    held: dict[int, HeldPart] = field(default_factory=dict)
-    sent_values: dict[int, FlatVector] = field(default_factory=dict)
-    """By part, what the owner decodes of this member's bytes; lossy codecs only."""
-    problems: dict[int, str] = field(default_factory=dict)
-    """By part, why there is no answer."""
-    traffic: Traffic = field(default_factory=Traffic)
-    _answered: anyio.Event = field(default_factory=anyio.Event)
+    def __init__(
+        self, network: Network, roster: Roster, work: Work, feedback: ErrorFeedback
+    ) -> None:
+        self.roster = roster
+        self.work = work
+        self.codec = codec_named(roster.codec)
+        self.traffic = Traffic()
+        self.problems: dict[int, str] = {}
+        """By part, why there is no answer."""
+        self._network = network
+        self._own = roster.index(network.peer_id)
+        self._taken: dict[int, HeldPart] = {}
+        self._uploading: set[int] = set()
+        """Members whose upload has begun."""
+        self.owned = [
+            PartOwner(roster, part, self.codec, feedback.of_answers(part))
+            for part in roster.parts
+            if part.owner == self._own
+        ]
+
+    @property
+    def held(self) -> dict[int, HeldPart]:
+        """By part, the answers that this member has, its own included."""
+        own = {owner.part.index: owner.held for owner in self.owned if owner.held is not None}
+        return own | self._taken
+
+    def correct(self, part: int, agreed: HeldPart) -> None:
+        """Hold what the roster agrees on in place of what this member has, or has not."""
+        self._taken[part] = agreed
 
     async def run(self, seconds: float) -> None:
         """Trade all parts; returns when each is held or given up, within `seconds`."""
-        own = self.roster.index(self.network.peer_id)
+        by_owner: dict[int, list[Part]] = {}
+        for part in self.roster.parts:
+            by_owner.setdefault(part.owner, []).append(part)
         async with anyio.create_task_group() as tasks:
-            for part in self.roster.parts:
-                if part.index == own:
-                    tasks.start_soon(self._own_part, part, own, seconds)
-                else:
-                    tasks.start_soon(self._other_part, part, own, seconds)
+            with anyio.move_on_after(seconds):
+                async with anyio.create_task_group() as trades:
+                    for owner, parts in by_owner.items():
+                        if owner != self._own:
+                            trades.start_soon(self._trade, owner, parts, seconds)
+                    for owned in self.owned:
+                        trades.start_soon(owned.answer, seconds * COLLECT_SHARE)
+                    if self.owned:
+                        tasks.start_soon(self._give_up_absent, seconds)
+                        trades.start_soon(self._offer_own)
+            tasks.cancel_scope.cancel()
+        self._give_up(self.roster.parts, f"no answer within {seconds:.1f} s")
 
-    async def _own_part(self, part: Part, own: int, seconds: float) -> None:
-        assert self.owner is not None, "a member that owns a part collects it"  # noqa: S101  invariant
-        if self.roster.tokens[own]:
-            await self.owner.offer(own, await self._encode(part))
-        answer = await self.owner.answer(seconds * COLLECT_SHARE)
-        if answer is not None:
-            self.held[part.index] = answer
-        self._answered.set()
+    def answered(self, agreed: Sequence[ManifestPart]) -> dict[Part, FlatVector]:
+        """By part, what this owner's answers have lost, where the round is made of them."""
+        return {
+            owned.part: owned.lost
+            for owned in self.owned
+            if owned.held is not None
+            and owned.lost is not None
+            and agreed[owned.part.index].digest == owned.held.digest
+        }
 
-    async def _other_part(self, part: Part, own: int, seconds: float) -> None:
-        data = await self._encode(part) if self.roster.tokens[own] else b""
-        owner = self.roster.members[part.index]
+    def shed(self) -> None:
+        """Let go of the vectors; the answers stay."""
+        self.work.shed()
+        for owned in self.owned:
+            owned.lost = None
+
+    # ---- as a member -------------------------------------------------------------------
+
+    async def _trade(self, owner: int, parts: Sequence[Part], seconds: float) -> None:
+        """Upload an owner's parts and take its answers, both at once."""
+        silence = silence_seconds(seconds)
         try:
-            with anyio.fail_after(seconds):
-                async with self.network.open(owner, EXCHANGE, seconds) as stream:
-                    try:
-                        ticket = swarm_pb2.PartRequest(attempt=self.roster.attempt, part=part.index)
-                        await stream.send(swarm_pb2.PartChunk(part=ticket), seconds)
-                        await _send_bytes(stream, data, seconds)
-                        await stream.finish(seconds)
-                        self.held[part.index] = await receive_part(
-                            stream, self.roster, part, self.codec, seconds
-                        )
-                    finally:
-                        self.traffic.add(stream)
-        except TimeoutError:
-            self.problems[part.index] = f"no answer within {seconds:.1f} s"
-        except (Unreachable, Refused, Malformed) as error:
-            self.problems[part.index] = str(error)
+            async with self._network.open(self.roster.members[owner], EXCHANGE, silence) as stream:
+                try:
+                    await self._talk(stream, owner, parts, seconds)
+                finally:
+                    self.traffic.add(stream)
+        except (Unreachable, Refused) as error:
+            self._give_up(parts, str(error))
 
-    async def _encode(self, part: Part) -> bytes:
-        def encode() -> bytes:
-            data = self.codec.encode(self.payload[part.where])
-            if self.codec.lossy:
-                self.sent_values[part.index] = self.codec.decode(data)
-            return data
+    async def _talk(
+        self, stream: Stream, owner: int, parts: Sequence[Part], seconds: float
+    ) -> None:
+        async def take_answers() -> None:
+            try:
+                await self._take_answers(stream, owner, parts, silence_seconds(seconds))
+            except (Unreachable, Refused, Malformed) as error:
+                self._give_up(parts, str(error))
+            tasks.cancel_scope.cancel()
 
-        return await anyio.to_thread.run_sync(encode)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take_answers)
+            tasks.start_soon(self._upload, stream, parts, seconds)
+
+    async def _upload(self, stream: Stream, parts: Sequence[Part], seconds: float) -> None:
+        try:
+            await stream.send(swarm_pb2.Upload(attempt=self.roster.attempt), seconds)
+            for part in parts if self.roster.tokens[self._own] else ():
+                await stream.send_data(memoryview(await self._encode(part)), seconds)
+            await stream.finish(seconds)
+        except Unreachable:
+            return  # the answers say why, or come all the same
+        except ValueError as error:
+            # this peer's own values are no numbers to send: the owner leaves it out
+            self._give_up(parts, str(error))
+            await stream.finish(seconds)
+
+    async def _take_answers(
+        self, stream: Stream, owner: int, parts: Sequence[Part], silence: float
+    ) -> None:
+        for part in parts:
+            answer = await receive_answer(stream, self.roster, part, self.codec, silence)
+            if isinstance(answer, HeldPart):
+                self._taken[part.index] = answer
+            else:
+                self.problems[part.index] = "nobody's values for it arrived"
+        trailer = await stream.receive(silence)
+        if trailer is not None and trailer.upload:
+            self.traffic.uploads[owner] = min(trailer.upload, FASTEST)
+
+    def _give_up(self, parts: Sequence[Part], reason: str) -> None:
+        held = self.held
+        for part in parts:
+            if part.index not in held:
+                self.problems.setdefault(part.index, reason)
+
+    async def _encode(self, part: Part) -> bytearray:
+        return await anyio.to_thread.run_sync(self.work.encode, self.codec, part)
+
+    # ---- as an owner -------------------------------------------------------------------
+
+    async def _offer_own(self) -> None:
+        for owned in self.owned if self.roster.tokens[self._own] else ():
+            try:
+                await owned.offer(self._own, await self._encode(owned.part))
+            except ValueError as error:
+                owned.leave_out(self._own, f"refused: {error}")
+
+    async def _give_up_absent(self, seconds: float) -> None:
+        """Members from which nothing has come are not waited for."""
+        silence = silence_seconds(seconds)
+        await anyio.sleep(silence)
+        for member in set(range(len(self.roster.members))) - self._uploading - {self._own}:
+            self._leave_out(member, f"nothing came within {silence:.1f} s")
+
+    def _leave_out(self, member: int, reason: str) -> None:
+        for owned in self.owned:
+            owned.leave_out(member, reason)
 
     async def serve(self, caller: str, stream: Stream, seconds: float) -> None:
-        """As an owner: take the rest of a member's part, then answer it."""
-        if self.owner is None or caller not in self.roster.members:
+        """As an owner: take a member's parts and answer each, both at once."""
+        if not self.owned or caller not in self.roster.members:
             raise Refused("not an owner for this caller")
         member = self.roster.index(caller)
+        if member in self._uploading:
+            raise Refused("this member is served already")
+        self._uploading.add(member)
+        refusals: list[Refused] = []
+
+        async def take_upload() -> None:
+            try:
+                await self._take_upload(member, stream, silence_seconds(seconds))
+            except Refused as refusal:
+                refusals.append(refusal)
+                tasks.cancel_scope.cancel()
+
         try:
-            with anyio.fail_after(seconds):
-                data = await receive_bytes(stream, self.owner.encoded_bytes, seconds)
-        except TimeoutError as error:
-            self.owner.leave_out(member, "did not arrive in time")
-            raise Refused("too late") from error
+            with anyio.move_on_after(seconds):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(take_upload)
+                    tasks.start_soon(self._send_answers, member, stream, seconds)
+        finally:
+            self._leave_out(member, "hung up")
+            self.traffic.add(stream)
+        if refusals:
+            raise refusals[0]
+
+    async def _take_upload(self, member: int, stream: Stream, silence: float) -> None:
+        began = anyio.current_time()
+        try:
+            for owned in self.owned if self.roster.tokens[member] else ():
+                size = self.codec.encoded_bytes(owned.part.values)
+                data = bytearray(size)
+                received = await stream.receive_data(memoryview(data), silence)
+                if received < size:
+                    raise Refused(f"{received} bytes instead of {size}")
+                await owned.offer(member, data)
+            self.traffic.downloads[member] = rate(stream.received, anyio.current_time() - began)
+            if await stream.receive(silence) is not None:
+                raise Refused("more than the parts")
         except Unreachable as error:
-            self.owner.leave_out(member, str(error))
+            self._leave_out(member, str(error))
+        except Refused as error:
+            self._leave_out(member, f"refused: {error}")
             raise
-        except Malformed as error:
-            self.owner.leave_out(member, f"refused: {error}")
-            raise Refused(str(error)) from error
-        if data:
-            await self.owner.offer(member, data)
-        with anyio.move_on_after(seconds):
-            await self._answered.wait()
-        held = self.held.get(self.roster.index(self.network.peer_id))
-        if held is None:
-            raise Refused("this part has no mean")
-        await send_part(stream, held, seconds)
-        self.traffic.add(stream)
+
+    async def _send_answers(self, member: int, stream: Stream, seconds: float) -> None:
+        beat = silence_seconds(seconds) / 3
+        try:
+            for owned in self.owned:
+                while not owned.answered.is_set():
+                    with anyio.move_on_after(beat):
+                        await owned.answered.wait()
+                    if not owned.answered.is_set():
+                        await stream.send(swarm_pb2.PartAnswer(waiting=True), seconds)
+                await send_answer(stream, owned.held, seconds)
+            upload = self.traffic.downloads.get(member, 0)
+            await stream.send(swarm_pb2.PartAnswer(upload=upload), seconds)
+        except Unreachable:
+            return  # the member is gone; its upload's end says so too
 
 
-async def send_part(stream: Stream, held: HeldPart, seconds: float) -> None:
+def rate(size: int, seconds: float) -> int:
+    """Bytes per second; 0 where that would say nothing about a link."""
+    return int(size / seconds) if size >= _RATED_BYTES and seconds > 0 else 0
+
+
+async def send_answer(stream: Stream, held: HeldPart | None, seconds: float) -> None:
     """Send an owner's answer: who is in it, then its bytes."""
-    await stream.send(swarm_pb2.PartChunk(answer=answer_message(held)), seconds)
-    await _send_bytes(stream, held.encoded, seconds)
+    if held is None:
+        await stream.send(swarm_pb2.PartAnswer(void=True), seconds)
+        return
+    left_out = left_out_messages(held.left_out)
+    header = swarm_pb2.PartAnswer(included=held.included, left_out=left_out)
+    await stream.send(header, seconds)
+    await stream.send_data(memoryview(held.encoded), seconds)
 
 
-async def receive_part(
-    stream: Stream, roster: Roster, part: Part, codec: Codec, seconds: float
-) -> HeldPart:
-    """Take an answer and check its values. Raises `Malformed`, `Refused`, `Unreachable`."""
-    first = await stream.receive(seconds)
-    if first is None or not first.HasField("answer"):
+async def receive_answer(
+    stream: Stream, roster: Roster, part: Part, codec: Codec, silence: float
+) -> HeldPart | None:
+    """Take an answer and check its values; None for a void part.
+
+    Raises `Malformed`, `Refused`, `Unreachable`.
+    """
+    answer = await stream.receive(silence)
+    while answer is not None and answer.waiting:
+        answer = await stream.receive(silence)
+    if answer is None:
         raise Malformed("an answer without its header")
-    included = parse_merged(first.answer.included, roster)
-    left_out = parse_left_out(first.answer.left_out, len(roster.members))
-    data = await receive_bytes(stream, codec.encoded_bytes(part.values), seconds)
-    _, problem = await anyio.to_thread.run_sync(decoded, codec, data, part.values)
+    if answer.void:
+        return None
+    included = parse_merged(answer.included, roster)
+    left_out = parse_left_out(answer.left_out, roster)
+    data = bytearray(codec.encoded_bytes(part.values))
+    received = await stream.receive_data(memoryview(data), silence)
+    if received < len(data):
+        raise Malformed(f"an answer of {received} bytes instead of {len(data)}")
+    problem = await anyio.to_thread.run_sync(codec.objection, data, part.values)
     if problem:
         raise Malformed(f"an answer with {problem}")
     return HeldPart(included, left_out, data)
 
 
 async def fetch_part(
-    network: Network, holder: str, roster: Roster, part: Part, codec: Codec, seconds: float
+    network: Network, holder: str, roster: Roster, part: Part, seconds: float
 ) -> HeldPart:
-    """Get a part's agreed bytes from a member that holds them. Raises as `receive_part`."""
+    """Get a part's agreed bytes from a member that holds them. Raises as `receive_answer`."""
+    codec, silence = codec_named(roster.codec), silence_seconds(seconds)
     try:
         with anyio.fail_after(seconds):
-            async with network.open(holder, PART, seconds) as stream:
+            async with network.open(holder, PART, silence) as stream:
                 request = swarm_pb2.PartRequest(attempt=roster.attempt, part=part.index)
-                await stream.send(request, seconds)
-                return await receive_part(stream, roster, part, codec, seconds)
+                await stream.send(request, silence)
+                held = await receive_answer(stream, roster, part, codec, silence)
     except TimeoutError as error:
         raise Unreachable(f"no answer within {seconds:.1f} s") from error
-
-
-async def receive_bytes(stream: Stream, limit: int, seconds: float) -> bytes:
-    """All data until the other side finishes; `Malformed` beyond `limit` bytes."""
-    pieces: list[bytes] = []
-    size = 0
-    while (chunk := await stream.receive(seconds)) is not None:
-        if not chunk.data:
-            raise Malformed("an empty piece")
-        size += len(chunk.data)
-        if size > limit:
-            raise Malformed(f"more than the {limit} bytes of the part")
-        pieces.append(chunk.data)
-    return b"".join(pieces)
-
-
-async def _send_bytes(stream: Stream, data: bytes, seconds: float) -> None:
-    for start in range(0, len(data), CHUNK_BYTES):
-        await stream.send(swarm_pb2.PartChunk(data=data[start : start + CHUNK_BYTES]), seconds)
+    if held is None:
+        raise Malformed("a void answer")
+    return held

@@ -6,48 +6,103 @@ have it: each member for its own parts, each owner for its answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from peer.averaging.codecs import FlatVector
-from peer.averaging.exchange import Exchange
+from peer.averaging.codecs import SLAB, Codec, FlatVector, slabs
 from peer.averaging.parts import Part
 
 
+class Work:
+    """What one member puts into one round: theta - phi, plus what earlier rounds have lost.
+
+    Nothing is computed before it is encoded, part by part; each part once.
+    """
+
+    def __init__(
+        self, base: FlatVector, cut: FlatVector, residual: FlatVector | None, lossy: bool
+    ) -> None:
+        self._base = base
+        self._cut = cut
+        self._residual = residual
+        self.lost = np.empty_like(base) if lossy else None
+        """What the codec has lost of the parts in `encoded`, shape (n,)."""
+        self.encoded: set[int] = set()
+        """Parts, by index."""
+
+    def shed(self) -> None:
+        """Let go of the vectors."""
+        self._base = self._cut = np.empty(0, np.float32)
+        self._residual = self.lost = None
+
+    def encode(self, codec: Codec, part: Part) -> bytearray:
+        """The bytes of a part; `ValueError` if a value is not finite or too large."""
+        out = bytearray(codec.encoded_bytes(part.values))
+        view = memoryview(out)
+        spare = np.empty(min(SLAB, part.values), np.float32) if self.lost is None else None
+        for where in slabs(part.values):
+            at = slice(part.start + where.start, part.start + where.stop)
+            into = self.lost[at] if self.lost is not None else spare[: where.stop - where.start]  # type: ignore[index]  # one of the two is there
+            np.subtract(self._base[at], self._cut[at], out=into)
+            if self._residual is not None:
+                into += self._residual[at]
+            codec.encode_slab(into, where.start, view)
+        self.encoded.add(part.index)
+        return out
+
+
 class ErrorFeedback:
-    """This peer's residuals, two vectors of shape (n,) for a lossy codec, none for an exact one."""
+    """This peer's residuals: what its own contributions and its answers as an owner have lost."""
 
     def __init__(self, lossy: bool) -> None:
         self._lossy = lossy
         self._sent: FlatVector | None = None
-        self._answered: FlatVector | None = None
+        self._answered: dict[tuple[int, int], FlatVector] = {}
+        """By the place of a part; places do not overlap."""
 
     def forget(self) -> None:
         """Start anew, as after a state download."""
-        self._sent = self._answered = None
+        self._sent = None
+        self._answered.clear()
 
-    def payload(self, gradient: FlatVector) -> FlatVector:
-        """What to send for a pseudo-gradient of shape (n,); may reuse its memory."""
-        if not self._lossy:
-            return gradient
-        if self._sent is None:
-            self._sent, self._answered = np.zeros_like(gradient), np.zeros_like(gradient)
-        gradient += self._sent
-        return gradient
+    def work(self, base: FlatVector, cut: FlatVector) -> Work:
+        """What to send for global parameters theta and local ones phi, shape (n,) each."""
+        return Work(base, cut, self._sent, self._lossy)
 
     def of_answers(self, part: Part) -> FlatVector | None:
-        """What earlier answers for a part have lost, shape (values,); call `payload` first."""
-        return None if self._answered is None else self._answered[part.where]
+        """What earlier answers for a part's values have lost, shape (values,)."""
+        if not self._lossy:
+            return None
+        residual = np.zeros(part.values, np.float32)
+        for (start, stop), lost in self._answered.items():
+            first, last = max(start, part.start), min(stop, part.stop)
+            if first < last:
+                here = slice(first - part.start, last - part.start)
+                residual[here] = lost[first - start : last - start]
+        return residual
 
-    def keep(self, exchange: Exchange, included: Iterable[Part], own_part: Part | None) -> None:
-        """After a commit: remember what was lost in the parts that this peer's work went into."""
-        if self._sent is None or self._answered is None:
-            return
-        for part in included:
-            sent = exchange.sent_values.get(part.index)
-            if sent is not None:
-                self._sent[part.where] = exchange.payload[part.where] - sent
-        owner = exchange.owner
-        if own_part is not None and owner is not None and owner.new_residual is not None:
-            self._answered[own_part.where] = owner.new_residual
+    def keep(
+        self, work: Work, included: Iterable[Part], answered: Mapping[Part, FlatVector]
+    ) -> None:
+        """After a commit: remember what was lost in the parts that this peer's work went into.
+
+        answered: what the codec lost of this owner's answers that the round was made of.
+        """
+        if work.lost is not None:
+            if self._sent is None:
+                self._sent = np.zeros_like(work.lost)
+            for part in included:
+                if part.index in work.encoded:  # an owner may claim what was never sent
+                    self._sent[part.where] = work.lost[part.where]
+        for part, lost in answered.items():
+            self._forget_answered(part)
+            self._answered[part.start, part.stop] = lost
+
+    def _forget_answered(self, part: Part) -> None:
+        kept: dict[tuple[int, int], FlatVector] = {}
+        for (start, stop), lost in self._answered.items():
+            for first, last in ((start, min(stop, part.start)), (max(start, part.stop), stop)):
+                if first < last:
+                    kept[first, last] = lost[first - start : last - start]
+        self._answered = kept

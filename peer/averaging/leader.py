@@ -12,18 +12,26 @@ from peer.averaging import methods
 from peer.averaging.agreement import Ballot
 from peer.averaging.attempt import Attempt
 from peer.averaging.decision import Decision, recover, void
-from peer.averaging.parts import MAX_MEMBERS, MAX_TOKENS, HeldPart, PartReport
-from peer.averaging.roster import (
-    ATTEMPT_BYTES,
-    Malformed,
+from peer.averaging.exchange import Exchange
+from peer.averaging.links import choose_codec, parse_link
+from peer.averaging.manifest import (
     Manifest,
     ManifestPart,
-    Roster,
+    Report,
     compile_parts,
-    form_roster,
+    left_out_of,
     manifest_message,
     merged_tokens,
     parse_report,
+    report_of,
+)
+from peer.averaging.parts import MAX_MEMBERS, MAX_TOKENS
+from peer.averaging.roster import (
+    ATTEMPT_BYTES,
+    Malformed,
+    Pledge,
+    Roster,
+    form_roster,
     roster_message,
 )
 from peer.averaging.rounds import Rounds
@@ -49,14 +57,13 @@ async def lead(rounds: Rounds, others: Sequence[str]) -> None:
 
 
 async def _attempt(rounds: Rounds, attempt: Attempt, others: Sequence[str]) -> Decision:
-    tokens, refusals = await _call_for_cut(rounds, attempt, others)
-    tokens[rounds.network.peer_id] = attempt.cut.tokens
-    if problem := _too_few(tokens, len(others) + 1, rounds.spec.round.min_peers, refusals):
+    pledges, refusals = await _call_for_cut(rounds, attempt, others)
+    pledges[rounds.network.peer_id] = Pledge(attempt.cut.tokens, rounds.link)
+    if problem := _too_few(pledges, len(others) + 1, rounds.spec.round.min_peers, refusals):
         return void(problem)
-    base = attempt.base
-    roster = form_roster(
-        attempt.id, base.round, base.digest, attempt.leader, tokens, base.parameters.size
-    )
+    links = [pledge.link for pledge in pledges.values()]
+    codec = choose_codec(rounds.spec.round.codec, links)
+    roster = form_roster(attempt.id, attempt.base, attempt.leader, pledges, codec)
     reports = await _exchange(rounds, attempt, roster)
     decision = await _compile(rounds, attempt, roster, reports)
     voters = rounds.voters(attempt)
@@ -67,24 +74,26 @@ async def _attempt(rounds: Rounds, attempt: Attempt, others: Sequence[str]) -> D
     return agreed
 
 
-def _too_few(tokens: dict[str, int], live: int, min_peers: int, refusals: list[str]) -> str:
+def _too_few(pledges: dict[str, Pledge], live: int, min_peers: int, refusals: list[str]) -> str:
     """Why a round with these members would not be the swarm's; empty if it would."""
     because = f" ({'; '.join(refusals)})" if refusals else ""
-    if len(tokens) < min_peers:
-        return f"{len(tokens)} of {min_peers} peers needed have cut{because}"
-    if 2 * len(tokens) <= live:
+    if len(pledges) < min_peers:
+        return f"{len(pledges)} of {min_peers} peers needed have cut{because}"
+    if 2 * len(pledges) <= live:
         # two halves that each thought the other dead would commit different rounds
-        return f"only {len(tokens)} of {live} live peers have cut{because}"
-    if not any(tokens.values()):
+        return f"only {len(pledges)} of {live} live peers have cut{because}"
+    if not any(pledge.tokens for pledge in pledges.values()):
         return "nobody has trained since the last round"
     return ""
 
 
 async def _call_for_cut(
     rounds: Rounds, attempt: Attempt, others: Sequence[str]
-) -> tuple[dict[str, int], list[str]]:
-    """The tokens of those that have cut, and why the others have not."""
-    base, tokens, refusals = attempt.base, {}, []
+) -> tuple[dict[str, Pledge], list[str]]:
+    """What those say that have cut, and why the others have not."""
+    base = attempt.base
+    pledges: dict[str, Pledge] = {}
+    refusals: list[str] = []
     request = swarm_pb2.CutRequest(
         attempt=attempt.id, round=base.round, digest=base.digest, spec_hash=rounds.spec.hash()
     )
@@ -98,62 +107,85 @@ async def _call_for_cut(
             if reply.tokens > MAX_TOKENS:
                 refusals.append(f"{short(other)}: claims {reply.tokens} tokens")
             else:
-                tokens[other] = reply.tokens
+                pledges[other] = Pledge(reply.tokens, parse_link(reply.link))
 
     async with anyio.create_task_group() as tasks:
         for other in others:
             tasks.start_soon(ask, other)
-    return tokens, refusals
+    return pledges, refusals
 
 
-async def _exchange(
-    rounds: Rounds, attempt: Attempt, roster: Roster
-) -> dict[int, list[PartReport]]:
+async def _exchange(rounds: Rounds, attempt: Attempt, roster: Roster) -> dict[int, Report]:
     """Run the exchange; by member, what each reports to hold. Silent members are missing."""
-    reports: dict[int, list[PartReport]] = {}
+    reports: dict[int, Report] = {}
     message = roster_message(roster, rounds.spec)
     seconds = rounds.spec.round.exchange_seconds + rounds.deadlines.report
+    own = roster.index(rounds.network.peer_id)
+    everybody = anyio.Event()
+
+    def add(index: int, report: Report) -> None:
+        reports[index] = report
+        if len(reports) == len(roster.members):
+            everybody.set()
 
     async def tell(index: int, member: str) -> None:
         try:
             reply = await call(rounds.network, member, methods.ROSTER, message, seconds)
-            reports[index] = parse_report(reply, roster)
+            add(index, parse_report(reply, roster))
         except (Unreachable, Refused, Malformed) as error:
             log.debug("no report from %s: %s", short(member), error)
 
     async with anyio.create_task_group() as tasks:
         for index, member in enumerate(roster.members):
-            if member != rounds.network.peer_id:
+            if index != own:
                 tasks.start_soon(tell, index, member)
         exchange = await rounds.exchange(attempt, roster)
-    own = roster.index(rounds.network.peer_id)
-    reports[own] = [
-        PartReport(index, held.digest, held.included, held.left_out)
-        for index, held in exchange.held.items()
-    ]
+        add(own, report_of(exchange.held))
+        await rounds.foresee(attempt)
+        # who has not got all of it by now will fetch the rest
+        with anyio.move_on_after(rounds.deadlines.report):
+            await everybody.wait()
+        tasks.cancel_scope.cancel()
     return reports
 
 
 async def _compile(
-    rounds: Rounds, attempt: Attempt, roster: Roster, reports: dict[int, list[PartReport]]
+    rounds: Rounds, attempt: Attempt, roster: Roster, reports: dict[int, Report]
 ) -> Decision:
     """What to propose: the manifest with the state that it leads to, or why there is none."""
-    parts = compile_parts(roster, reports)
     exchange, base = attempt.exchange, attempt.base
-    have = exchange.held if exchange else {}
-    held: dict[int, HeldPart] = {}
-    reachable: list[ManifestPart] = []
-    for index, part in enumerate(parts):
-        try:
-            held |= await rounds.archive.gather_part(roster, index, part, have)
-            reachable.append(part)
-        except Unreachable as error:
-            log.debug("round %d, part %d: %s", base.round, index, error)
-            reachable.append(ManifestPart(void=True))
+    assert exchange is not None, "compiled after the exchange"  # noqa: S101  an invariant
+    parts = compile_parts(roster, reports)
+    surprised = await _fetch_missing(rounds, exchange, parts)
+    held = {
+        index: mine
+        for index, mine in exchange.held.items()
+        if not parts[index].void and mine.digest == parts[index].digest
+    }
     if not held:
         return void("every owner was lost")
-    tokens = base.tokens + merged_tokens(roster, reachable)
-    state = await anyio.to_thread.run_sync(rounds.archive.outer_step, base, tokens, roster, held)
-    have.update(held)
-    manifest = Manifest(roster, tuple(reachable), tokens, state.digest)
+    parts = tuple(
+        part if index in held else ManifestPart(void=True) for index, part in enumerate(parts)
+    )
+    tokens = base.tokens + merged_tokens(roster, parts)
+    if attempt.foreseen is None or surprised:
+        attempt.foreseen = await anyio.to_thread.run_sync(
+            rounds.archive.outer_step, base, tokens, roster, held
+        )
+    left_out = left_out_of(parts, reports)
+    manifest = Manifest(roster, parts, tokens, attempt.foreseen.digest, left_out)
     return Decision(manifest=manifest_message(manifest, rounds.spec))
+
+
+async def _fetch_missing(rounds: Rounds, exchange: Exchange, parts: Sequence[ManifestPart]) -> bool:
+    """Get what the members agree on and this one does not have; whether there was any."""
+    mine = exchange.held
+    missing = [
+        index
+        for index, part in enumerate(parts)
+        if not part.void and (index not in mine or mine[index].digest != part.digest)
+    ]
+    # the members wait: what cannot be had soon is void
+    with anyio.move_on_after(rounds.deadlines.report):
+        await rounds.archive.fetch_parts(exchange.roster, parts, missing, exchange.correct)
+    return bool(missing)

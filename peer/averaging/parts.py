@@ -1,29 +1,32 @@
-"""Who owns which part of the flat vector, and what may go into a part's mean. Pure."""
+"""The parts of the flat vector, who owns them, and what may go into a part's mean. Pure."""
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from blake3 import blake3
 
-from peer.averaging.codecs import BLOCK, FlatVector
+from peer.averaging.codecs import MAX_ABSOLUTE, SLAB, UNIT, Bytes, Codec, FlatVector, slabs
 
 MAX_MEMBERS = 64
 MAX_TOKENS = 2**40
 """Most tokens that a peer may claim for one cut."""
 MAX_WEIGHT_OVER_MEDIAN = 10.0
-MAX_ABSOLUTE = 1e4
-"""Largest component of a pseudo-gradient that an owner accepts."""
+PARTS_OF_AN_OWNER = 8
+"""An owner answers the first parts while the last are still on their way to it."""
+_SMALLEST_PART = SLAB
 
 
 @dataclass(frozen=True)
 class Part:
-    """Values `start` to `stop` (excluded) of the flat vector."""
+    """Values `start` to `stop` (excluded) of the flat vector, averaged by one owner."""
 
     index: int
+    owner: int
+    """A member, by its place in the roster."""
     start: int
     stop: int
 
@@ -36,15 +39,26 @@ class Part:
         return slice(self.start, self.stop)
 
 
-def split(parameters: int, members: int) -> list[Part]:
-    """Equal parts cut at block boundaries; part i belongs to member i.
+def unit_count(parameters: int) -> int:
+    """The units of 4096 values that a vector of so many parameters has; the last may be shorter."""
+    return -(-parameters // UNIT)
 
-    There are fewer parts than members only if there are fewer blocks than members.
-    """
-    blocks = -(-parameters // BLOCK)
-    owners = min(members, blocks)
-    bounds = [blocks * index // owners * BLOCK for index in range(owners)] + [parameters]
-    return [Part(index, bounds[index], bounds[index + 1]) for index in range(owners)]
+
+def split(parameters: int, units: Sequence[int]) -> list[Part]:
+    """The parts of a vector of which member i owns `units[i]` units, in the members' order."""
+    owners = sum(count > 0 for count in units)
+    usual = parameters // (owners * PARTS_OF_AN_OWNER)
+    most = unit_count(max(usual, _SMALLEST_PART))
+    parts: list[Part] = []
+    start = 0
+    for owner, owned in enumerate(units):
+        pieces = -(-owned // most)
+        for piece in range(pieces):
+            here = owned * (piece + 1) // pieces - owned * piece // pieces
+            stop = min(start + here * UNIT, parameters)
+            parts.append(Part(len(parts), owner, start, stop))
+            start = stop
+    return parts
 
 
 def bounded_weights(tokens: Sequence[int]) -> list[float]:
@@ -59,22 +73,34 @@ def bounded_weights(tokens: Sequence[int]) -> list[float]:
     return [float(min(count, limit)) for count in tokens]
 
 
-def objection(values: FlatVector) -> str:
-    """Why an owner leaves these values out of its mean; empty if it does not."""
-    if not np.isfinite(values).all():
-        return "not finite"
-    if values.size and float(np.abs(values).max()) > MAX_ABSOLUTE:
-        return f"a value above {MAX_ABSOLUTE:g}"
-    return ""
+def encoded_mean(
+    codec: Codec,
+    values: int,
+    contributions: Sequence[tuple[Bytes, float]],
+    residual: FlatVector | None,
+) -> tuple[bytearray, FlatVector | None]:
+    """The bytes of sum(w_i x_i) / sum(w_i) + residual, and what the codec lost of it.
 
-
-def weighted_mean(contributions: Sequence[tuple[FlatVector, float]]) -> FlatVector:
-    """sum(w_i x_i) / sum(w_i) over (values of shape (n,), weight above 0); at least one."""
+    contributions: checked bytes of `values` values and a weight above 0 each, at least one;
+    residual: shape (values,), None with an exact codec.
+    """
     total = sum(weight for _, weight in contributions)
-    mean = np.zeros_like(contributions[0][0])
-    for values, weight in contributions:
-        mean += values * np.float32(weight / total)
-    return mean
+    out = bytearray(codec.encoded_bytes(values))
+    view = memoryview(out)
+    lost = None if residual is None else np.empty(values, np.float32)
+    mean, one = np.empty(SLAB, np.float32), np.empty(SLAB, np.float32)
+    for where in slabs(values):
+        count = where.stop - where.start
+        into = mean[:count] if lost is None else lost[where]
+        into[:] = 0 if residual is None else residual[where]
+        for data, weight in contributions:
+            decoded = one[:count]
+            codec.decode_slab(data, where.start, decoded)
+            decoded *= np.float32(weight / total)
+            into += decoded
+        np.clip(into, -MAX_ABSOLUTE, MAX_ABSOLUTE, out=into)
+        codec.encode_slab(into, where.start, view)
+    return out, lost
 
 
 @dataclass(frozen=True)
@@ -83,6 +109,7 @@ class LeftOut:
 
     member: int
     reason: str
+    part: int
 
 
 @dataclass(frozen=True)
@@ -91,12 +118,12 @@ class HeldPart:
 
     included: tuple[int, ...]
     left_out: tuple[LeftOut, ...]
-    encoded: bytes
+    encoded: Bytes
     digest: bytes = field(init=False)
-    """sha256 over the included members and the encoded bytes."""
+    """BLAKE3 over the included members and the encoded bytes."""
 
     def __post_init__(self) -> None:
-        hasher = hashlib.sha256(np.array(self.included, dtype="<u4").tobytes())
+        hasher = blake3(np.array(self.included, dtype="<u4").tobytes())
         hasher.update(self.encoded)
         object.__setattr__(self, "digest", hasher.digest())
 
@@ -108,4 +135,3 @@ class PartReport:
     part: int
     digest: bytes
     included: tuple[int, ...]
-    left_out: tuple[LeftOut, ...]

@@ -20,24 +20,23 @@ from anyio.abc import TaskGroup
 from peer.averaging import methods
 from peer.averaging.archive import Archive
 from peer.averaging.attempt import Attempt, LocalCut, Outcome, outcome_of
-from peer.averaging.codecs import FlatVector, codec_named
+from peer.averaging.codecs import FlatVector
 from peer.averaging.deadlines import DEADLINES, Deadlines
 from peer.averaging.decision import Decision, Voters, answer, promise_message, recover, void
-from peer.averaging.exchange import Exchange, PartOwner
+from peer.averaging.exchange import Exchange
 from peer.averaging.feedback import ErrorFeedback
+from peer.averaging.links import Link, LinkMeter, link_message
 from peer.averaging.local import Local
-from peer.averaging.parts import Part
-from peer.averaging.roster import (
-    ATTEMPT_BYTES,
-    Malformed,
+from peer.averaging.manifest import (
     Manifest,
-    Roster,
     left_out_reason,
     parse_manifest,
-    parse_roster,
     report_message,
+    report_of,
 )
-from peer.averaging.state import GlobalState, adoption_shift, pseudo_gradient
+from peer.averaging.parts import Part
+from peer.averaging.roster import ATTEMPT_BYTES, Malformed, Roster, parse_roster
+from peer.averaging.state import GlobalState, adoption_shift
 from peer.swarm.interface import (
     Handler,
     Method,
@@ -74,8 +73,8 @@ class Rounds:
         self.random = random
         self.deadlines = deadlines
         self.archive = Archive(network, spec, random)
-        self.codec = codec_named(spec.round.codec)
-        self.feedback = ErrorFeedback(self.codec.lossy)
+        self.feedback = ErrorFeedback(lossy=spec.round.codec != "fp32")
+        self.links = LinkMeter()
         self._spec_hash = spec.hash()
         self._tasks = tasks
         self._clock = clock
@@ -96,9 +95,9 @@ class Rounds:
         }
 
     @property
-    def busy(self) -> bool:
-        """Whether an attempt is under way."""
-        return self._active is not None
+    def link(self) -> Link:
+        """This peer's link as its last exchanges have shown it."""
+        return replace(self.links.link, client_mode=not self.network.addresses)
 
     # ---- an attempt, from cut to conclusion --------------------------------------------
 
@@ -132,19 +131,24 @@ class Rounds:
 
     async def exchange(self, attempt: Attempt, roster: Roster) -> Exchange:
         """Trade the parts of an attempt's roster."""
-        parts, own = roster.parts, roster.index(self.network.peer_id)
-        cut = attempt.cut.parameters
-        gradient = await anyio.to_thread.run_sync(pseudo_gradient, attempt.base, cut)
-        payload = self.feedback.payload(gradient)
-        owner = None
-        if own < len(parts):
-            residual = self.feedback.of_answers(parts[own])
-            owner = PartOwner(roster, parts[own], self.codec, residual)
-        exchange = Exchange(self.network, roster, self.codec, payload, owner)
+        work = self.feedback.work(attempt.base.parameters, attempt.cut.parameters)
+        exchange = Exchange(self.network, roster, work, self.feedback)
         attempt.exchange, attempt.roster = exchange, roster
         attempt.roster_known.set()
         await exchange.run(self.spec.round.exchange_seconds)
+        attempt.traded.set()
+        self.links.add(exchange.traffic.link)
         return exchange
+
+    async def foresee(self, attempt: Attempt) -> None:
+        """Do the outer step with the parts at hand while the others are being heard.
+
+        Unless somebody was lost, it is the round's.
+        """
+        if attempt.exchange is not None and attempt.roster is not None:
+            attempt.foreseen = await self.archive.foresee(
+                attempt.base, attempt.roster, attempt.exchange.held
+            )
 
     def abandon(self, attempt: Attempt) -> None:
         """Be free for another attempt."""
@@ -208,9 +212,11 @@ class Rounds:
             raise Malformed("its manifest is for another roster")
         if self.local.state.digest != attempt.base.digest:
             raise Malformed("this peer has moved on to another state meanwhile")
+        with anyio.move_on_after(self.spec.round.exchange_seconds):
+            await attempt.traded.wait()  # what is on its way is not fetched a second time
         have = attempt.exchange.held if attempt.exchange else {}
         held = await self.archive.gather(manifest.roster, manifest.parts, have)
-        state = await self.archive.replay(attempt.base, manifest, held)
+        state = await self.archive.replay(attempt.base, manifest, held, attempt.foreseen)
         self.archive.keep(manifest, held)
         await self._finish(attempt, manifest, state)
 
@@ -235,9 +241,9 @@ class Rounds:
         shift = await anyio.to_thread.run_sync(
             adoption_shift, attempt.base, state, attempt.cut.parameters, included
         )
-        if attempt.exchange is not None:
-            own_part = _answered_part(manifest, attempt.exchange, member)
-            self.feedback.keep(attempt.exchange, included, own_part)
+        exchange = attempt.exchange
+        if exchange is not None:
+            self.feedback.keep(exchange.work, included, exchange.answered(manifest.parts))
         reason = left_out_reason(manifest, member) if attempt.cut.tokens else "no inner work yet"
         await self.local.adopt(state, shift, self._outcome(attempt, manifest, reason))
 
@@ -249,7 +255,9 @@ class Rounds:
             silent = f"{short(attempt.leader)}, who leads, fell silent before the exchange"
             await self.conclude(attempt, void(silent))
             return
-        with anyio.move_on_after(self.spec.round.exchange_seconds + self.deadlines.decision):
+        with anyio.move_on_after(self.spec.round.exchange_seconds):
+            await attempt.traded.wait()
+        with anyio.move_on_after(self.deadlines.decision):
             await attempt.decided.wait()
         await self.settle(attempt)
 
@@ -269,7 +277,8 @@ class Rounds:
             raise Refused(f"this peer is at round {state.round}, or has other parameters")
         attempt = await self.begin(request.attempt, caller)
         self._tasks.start_soon(self._follow, attempt)
-        return swarm_pb2.CutReply(tokens=attempt.cut.tokens)
+        link = link_message(self.link)
+        return swarm_pb2.CutReply(tokens=attempt.cut.tokens, link=link)
 
     async def _on_roster(self, caller: str, message: swarm_pb2.Roster) -> swarm_pb2.ExchangeReport:
         attempt = self._active
@@ -279,7 +288,8 @@ class Rounds:
             raise Refused("the roster is known already")
         roster = attempt.roster = self._checked(message, attempt)
         exchange = await self.exchange(attempt, roster)
-        return report_message(exchange.held)
+        self._tasks.start_soon(self.foresee, attempt)
+        return report_message(report_of(exchange.held))
 
     def _checked(self, message: swarm_pb2.Roster, attempt: Attempt) -> Roster:
         try:
@@ -300,15 +310,13 @@ class Rounds:
     async def _on_exchange(self, caller: str, stream: Stream) -> None:
         seconds = self.spec.round.exchange_seconds
         first = await stream.receive(seconds)
-        attempt = self._attempts.get(first.part.attempt) if first is not None else None
+        attempt = self._attempts.get(first.attempt) if first is not None else None
         if attempt is None:
             raise Refused("no such attempt here")
         with anyio.move_on_after(self.deadlines.roster):  # the roster may be a moment behind
             await attempt.roster_known.wait()
-        if attempt.exchange is None or attempt.exchange.roster.index(self.network.peer_id) != (
-            first.part.part
-        ):
-            raise Refused("this peer does not own that part")
+        if attempt.exchange is None:
+            raise Refused("the roster is not known here")
         await attempt.exchange.serve(caller, stream, seconds)
 
     async def _on_part(self, caller: str, stream: Stream) -> None:
@@ -331,16 +339,8 @@ class Rounds:
 
 
 def _is_finite(values: FlatVector) -> bool:
-    return bool(np.isfinite(values).all())
-
-
-def _answered_part(manifest: Manifest, exchange: Exchange, member: int) -> Part | None:
-    """The part of this owner, if its own answer is what the round was made of."""
-    held = exchange.held.get(member)
-    agreed = member < len(manifest.parts) and manifest.parts[member]
-    if held is None or not agreed or agreed.void or agreed.digest != held.digest:
-        return None
-    return manifest.roster.parts[member]
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(values.sum()))  # faster than asking each one
 
 
 def _has(manifest: Manifest, part: Part, member: int) -> bool:

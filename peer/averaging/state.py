@@ -6,14 +6,14 @@ processors agree to the bit.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from blake3 import blake3
 
-from peer.averaging.codecs import FlatVector
+from peer.averaging.codecs import SLAB, Bytes, Codec, FlatVector, slabs
 from peer.averaging.parts import Part
 
 STATE_BLOCK_BYTES = 512 * 1024
@@ -34,7 +34,7 @@ class GlobalState:
 
     def __post_init__(self) -> None:
         count = block_count(self.parameters.size)
-        blocks = tuple(hashlib.sha256(self.block(index)).digest() for index in range(count))
+        blocks = tuple(blake3(self.block(index)).digest() for index in range(count))
         object.__setattr__(self, "block_digests", blocks)
         digest = state_digest(self.round, self.tokens, self.parameters.size, blocks)
         object.__setattr__(self, "digest", digest)
@@ -64,46 +64,64 @@ def block_place(parameters: int, index: int) -> tuple[int, int]:
 
 
 def state_digest(round_: int, tokens: int, parameters: int, blocks: Iterable[bytes]) -> bytes:
-    """sha256 over round, tokens, number of parameters and the digests of all blocks."""
+    """BLAKE3 over round, tokens, number of parameters and the digests of all blocks."""
     header = struct.pack("<QQQ", round_, tokens, parameters)
-    return hashlib.sha256(header + b"".join(blocks)).digest()
+    return blake3(header + b"".join(blocks)).digest()
 
 
 def outer_step(
-    parameters: FlatVector,
-    momentum: FlatVector,
+    old: tuple[FlatVector, FlatVector],
     gradient: FlatVector,
     learning_rate: float,
     momentum_factor: float,
-) -> tuple[FlatVector, FlatVector]:
-    """Nesterov on the averaged pseudo-gradient: the new (parameters, momentum), shape (n,) each.
+    new: tuple[FlatVector, FlatVector],
+) -> None:
+    """Nesterov on the averaged pseudo-gradient, (parameters, momentum), shape (n,) each, to `new`.
 
     m' = mu m + g;  theta' = theta - lr (g + mu m'). DiLoCo (arXiv:2311.08105), algorithm 1,
-    line 14, with Nesterov momentum as in Sutskever et al. 2013 in PyTorch's form.
+    line 14, with Nesterov momentum as in Sutskever et al. 2013 in PyTorch's form. `gradient` is
+    used up.
     """
     rate, factor = np.float32(learning_rate), np.float32(momentum_factor)
-    new_momentum = momentum * factor
+    (parameters, momentum), (new_parameters, new_momentum) = old, new
+    np.multiply(momentum, factor, out=new_momentum)
     new_momentum += gradient
-    direction = new_momentum * factor
-    direction += gradient
-    direction *= rate
-    return parameters - direction, new_momentum
+    np.multiply(new_momentum, factor, out=new_parameters)
+    gradient += new_parameters
+    gradient *= rate
+    np.subtract(parameters, gradient, out=new_parameters)
 
 
 def advance(
     state: GlobalState,
-    gradients: Iterable[tuple[Part, FlatVector]],
+    codec: Codec,
+    answers: Iterable[tuple[Part, Bytes | None]],
     tokens: int,
     learning_rate: float,
     momentum_factor: float,
 ) -> GlobalState:
-    """The state after a round: the outer step on each averaged part, void parts as they were."""
-    parameters, momentum = state.parameters.copy(), state.momentum.copy()
-    for part, gradient in gradients:
-        at = part.where
-        parameters[at], momentum[at] = outer_step(
-            parameters[at], momentum[at], gradient, learning_rate, momentum_factor
-        )
+    """The state after a round: the outer step on each averaged part, void parts as they were.
+
+    answers: every part with the checked bytes of its mean, None for a void one.
+    """
+    parameters, momentum = np.empty_like(state.parameters), np.empty_like(state.momentum)
+    spare = np.empty(SLAB, np.float32)
+    for part, data in answers:
+        if data is None:
+            parameters[part.where] = state.parameters[part.where]
+            momentum[part.where] = state.momentum[part.where]
+            continue
+        for where in slabs(part.values):
+            at = slice(part.start + where.start, part.start + where.stop)
+            gradient = spare[: where.stop - where.start]
+            codec.decode_slab(data, where.start, gradient)
+            outer_step(
+                (state.parameters[at], state.momentum[at]),
+                gradient,
+                learning_rate,
+                momentum_factor,
+                (parameters[at], momentum[at]),
+            )
     return GlobalState(state.round + 1, tokens, parameters, momentum)
 
 
@@ -113,14 +131,18 @@ def adoption_shift(
     """What a peer adds to its parameters to adopt `new`, shape (n,).
 
     Where its work went into the mean: theta' - phi_cut, so that only the inner work since the
-    cut stays on top. Elsewhere: theta' - theta, so that all its work rides along.
+    cut stays on top. Elsewhere: theta' - theta, so that all its work rides along. `included`:
+    the parts of its work in the mean, in the order of the vector.
     """
-    shift = new.parameters - old.parameters
+    shift = np.empty_like(cut)
+    at = 0
     for part in included:
-        shift[part.where] = new.parameters[part.where] - cut[part.where]
+        _subtract(new.parameters, old.parameters, slice(at, part.start), shift)
+        _subtract(new.parameters, cut, part.where, shift)
+        at = part.stop
+    _subtract(new.parameters, old.parameters, slice(at, None), shift)
     return shift
 
 
-def pseudo_gradient(state: GlobalState, cut: FlatVector) -> FlatVector:
-    """theta - phi: the direction that an outer step of rate 1 subtracts to arrive at phi."""
-    return state.parameters - cut
+def _subtract(a: FlatVector, b: FlatVector, where: slice, out: FlatVector) -> None:
+    np.subtract(a[where], b[where], out=out[where])

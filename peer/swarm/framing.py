@@ -1,7 +1,7 @@
-"""Messages on a byte stream: one byte of kind, four of length, the message.
+"""Messages and data on a byte stream: one byte of kind, four of length, the content.
 
 hivemind's own framing trusts the length that the other side names and waits without a limit;
-this one bounds both.
+this one bounds both. Tensors go as data, without protobuf: each copy of them counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from google.protobuf.message import DecodeError, Message
 
 from peer.swarm.interface import MAX_REASON_LENGTH, Refused, Unreachable
 
-_MESSAGE, _END, _REFUSAL = 0, 1, 2
+DATA_BYTES = 256 * 1024
+"""Data travels in pieces of at most so many bytes."""
+_MESSAGE, _END, _REFUSAL, _DATA = range(4)
 _HEADER = 5
 
 
@@ -34,6 +36,8 @@ class FramedStream:
         self._incoming = incoming
         self._max_bytes = max_bytes
         self._other = other
+        self._next: tuple[int, int] | None = None
+        """Kind and length of content whose header is read already."""
         self.sent = 0
         self.received = 0
 
@@ -42,7 +46,10 @@ class FramedStream:
         if len(data) > self._max_bytes:
             raise ValueError(f"a {type(message).__name__} of {len(data)} bytes is too large")
         await self._write(_MESSAGE, data, seconds)
-        self.sent += len(data)
+
+    async def send_data(self, data: memoryview, seconds: float) -> None:
+        for start in range(0, len(data), DATA_BYTES):
+            await self._write(_DATA, data[start : start + DATA_BYTES], seconds)
 
     async def finish(self, seconds: float) -> None:
         await self._write(_END, b"", seconds)
@@ -57,28 +64,65 @@ class FramedStream:
                 pass
 
     async def receive(self, seconds: float) -> Any:
-        try:
-            with anyio.fail_after(seconds):
-                header = await self._reader.readexactly(_HEADER)
-                kind, length = header[0], int.from_bytes(header[1:], "big")
-                if length > self._max_bytes:
-                    raise Unreachable(f"{self._other} announced a message of {length} bytes")
-                data = await self._reader.readexactly(length)
-        except TimeoutError as error:
-            raise Unreachable(f"{self._other} was silent for {seconds:.1f} s") from error
-        except (asyncio.IncompleteReadError, OSError) as error:
-            raise Unreachable(f"{self._other} hung up") from error
-        self.received += length
+        kind, length = await self._header(seconds)
+        if kind == _DATA:
+            raise Unreachable(f"{self._other} sent data where a message was due")
+        data = bytearray(length)
+        await self._read(memoryview(data), seconds)
+        self._next = None
         if kind == _END:
             return None
         if kind == _REFUSAL:
             raise Refused.by_stranger(data.decode(errors="replace"))
         try:
-            return self._incoming.FromString(data)
+            return self._incoming.FromString(bytes(data))
         except DecodeError as error:
             raise Unreachable(f"{self._other} sent what cannot be read") from error
 
-    async def _write(self, kind: int, data: bytes, seconds: float) -> None:
+    async def receive_data(self, into: memoryview, seconds: float) -> int:
+        filled = 0
+        while filled < len(into):
+            kind, length = await self._header(seconds)
+            if kind == _REFUSAL:
+                await self.receive(seconds)  # raises it
+            if kind != _DATA:
+                break
+            if length > len(into) - filled:
+                raise Unreachable(f"{self._other} sent more data than fits")
+            await self._read(into[filled : filled + length], seconds)
+            self._next = None
+            filled += length
+        return filled
+
+    async def _header(self, seconds: float) -> tuple[int, int]:
+        """Kind and length of the next content; says the same until that is read."""
+        if self._next is None:
+            header = bytearray(_HEADER)
+            await self._read(memoryview(header), seconds)
+            kind, length = header[0], int.from_bytes(header[1:], "big")
+            if length > self._max_bytes or kind > _DATA:
+                raise Unreachable(f"{self._other} announced a message of {length} bytes")
+            self._next = kind, length
+            self.received += length
+        return self._next
+
+    async def _read(self, into: memoryview, seconds: float) -> None:
+        """Fill `into`; nothing may come for at most `seconds`."""
+        at = 0
+        while at < len(into):
+            try:
+                with anyio.fail_after(seconds):
+                    piece = await self._reader.read(len(into) - at)
+            except TimeoutError as error:
+                raise Unreachable(f"{self._other} was silent for {seconds:.1f} s") from error
+            except OSError as error:
+                raise Unreachable(f"{self._other} hung up") from error
+            if not piece:
+                raise Unreachable(f"{self._other} hung up")
+            into[at : at + len(piece)] = piece
+            at += len(piece)
+
+    async def _write(self, kind: int, data: bytes | memoryview, seconds: float) -> None:
         try:
             with anyio.fail_after(seconds):
                 self._writer.write(bytes([kind]) + len(data).to_bytes(4, "big"))
@@ -89,3 +133,4 @@ class FramedStream:
         except (OSError, RuntimeError) as error:
             # uvloop says RuntimeError where asyncio says ConnectionResetError
             raise Unreachable(f"{self._other} hung up") from error
+        self.sent += len(data)

@@ -51,7 +51,7 @@ class Stream(Protocol):
     """One end of a stream. Every wait is bounded; a broken stream raises `Unreachable`."""
 
     sent: int
-    """Bytes of messages sent so far."""
+    """Bytes of messages and data sent so far."""
     received: int
 
     async def send(self, message: Message, seconds: float) -> None:
@@ -64,8 +64,17 @@ class Stream(Protocol):
         for `seconds`.
         """
 
+    async def send_data(self, data: memoryview, seconds: float) -> None:
+        """Send bytes as they are; waits at most `seconds` for the other side to read a piece."""
+
+    async def receive_data(self, into: memoryview, seconds: float) -> int:
+        """Fill `into` with data; how many bytes came before the other side said something else.
+
+        `seconds`: the longest silence. Raises `Unreachable` also for more data than fits.
+        """
+
     async def finish(self, seconds: float) -> None:
-        """Say that no more messages will be sent."""
+        """Say that nothing more will be sent."""
 
 
 Handler = Callable[[str, Stream], Awaitable[None]]

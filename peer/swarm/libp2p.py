@@ -20,6 +20,8 @@ from typing import Any
 import anyio
 
 os.environ.setdefault("HIVEMIND_LOGLEVEL", "ERROR")  # read when hivemind is imported
+# p2pd is no faster with more, and the processors are the trainer's
+os.environ.setdefault("GOMAXPROCS", "1")
 
 from google.protobuf.message import DecodeError
 from hivemind.dht.node import DHTNode
@@ -53,6 +55,8 @@ _DHT_CALL_SECONDS = 2.0
 _REFUSAL_SECONDS = 5.0
 _CLOSE_SECONDS = 1.0
 _STREAMS_PER_CALLER = 32
+_READ_AHEAD = 1 << 20
+"""Bytes that a stream takes in before they are asked for; asyncio's own 64 KiB wake it up often."""
 
 
 class SignedRecords(RecordValidatorBase):  # type: ignore[misc]  # hivemind has no types
@@ -155,6 +159,7 @@ class Libp2pNetwork:
             info: StreamInfo, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         ) -> None:
             caller = info.peer_id.to_base58()
+            _read_ahead(reader)
             stream = FramedStream(reader, writer, method.request, method.max_bytes, short(caller))
             self._streams_of[caller] += 1
             try:
@@ -192,6 +197,7 @@ class Libp2pNetwork:
         except (P2PDaemonError, asyncio.IncompleteReadError, OSError, ValueError) as error:
             # ValueError: what another peer named is no peer id
             raise Unreachable(f"{short(peer_id)} cannot be reached: {error}") from error
+        _read_ahead(reader)
         try:
             yield FramedStream(reader, writer, method.reply, method.max_bytes, short(peer_id))
         finally:
@@ -237,12 +243,21 @@ class _PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no types
     def in_folder(cls, folder: Path) -> type[_PrivateP2P]:
         return type("P2P", (cls,), {"_UNIX_SOCKET_PREFIX": f"/unix{folder}/"})
 
+    @staticmethod
+    def _make_process_args(*args: Any, **kwargs: Any) -> Any:
+        # TLS only, which processors have instructions for: a fifth of p2pd's time
+        return P2P._make_process_args(*args, **kwargs, noise=False)
+
 
 async def _try_refuse(stream: FramedStream, reason: str) -> None:
     try:
         await stream.refuse(reason, _REFUSAL_SECONDS)
     except (Unreachable, OSError) as error:
         log.debug("a refusal found nobody: %s", error)
+
+
+def _read_ahead(reader: asyncio.StreamReader) -> None:
+    reader._limit = _READ_AHEAD  # type: ignore[attr-defined]  # hivemind gives no way to set it
 
 
 def _wire_name(method: Method[Any, Any]) -> str:

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from google.protobuf.message import Message
 
+from peer.swarm.framing import DATA_BYTES
 from peer.swarm.interface import Handler, Method, Refused, Stream, Unreachable, sealed_record, short
 from swarmpb.signing import PeerIdentity, open_envelope
 from swarmpb.v1 import swarm_pb2
@@ -164,6 +165,10 @@ class MemoryNetwork:
         self.kill()
 
 
+class _Data(bytes):
+    """Data as it crosses, told from the bytes of a message by its type."""
+
+
 class _MemoryStream:
     def __init__(
         self,
@@ -182,6 +187,7 @@ class _MemoryStream:
         self._is_reply = is_reply
         self._incoming = method.request if is_reply else method.reply
         self._pushed = 0
+        self._next: list[Any] = []
         self.sent = 0
         self.received = 0
 
@@ -191,6 +197,12 @@ class _MemoryStream:
             raise ValueError(f"a {type(message).__name__} of {len(data)} bytes is too large")
         await self.push(data, seconds)
         self.sent += len(data)
+
+    async def send_data(self, data: memoryview, seconds: float) -> None:
+        for start in range(0, len(data), DATA_BYTES):
+            piece = _Data(data[start : start + DATA_BYTES])
+            await self.push(piece, seconds)
+            self.sent += len(piece)
 
     async def finish(self, seconds: float) -> None:
         await self.push(None, seconds)
@@ -210,21 +222,44 @@ class _MemoryStream:
             raise Unreachable(f"{other} hung up") from error
 
     async def receive(self, seconds: float) -> Any:
+        item = await self._pull(seconds)
+        if isinstance(item, _Data):
+            raise Unreachable(f"{short(self._other.peer_id)} sent data where a message was due")
+        self._next.clear()
+        if item is None:
+            return None
+        self.received += len(item)
+        return self._incoming.FromString(item)
+
+    async def receive_data(self, into: memoryview, seconds: float) -> int:
+        filled = 0
+        while filled < len(into):
+            item = await self._pull(seconds)
+            if not isinstance(item, _Data):
+                break
+            if len(item) > len(into) - filled:
+                raise Unreachable(f"{short(self._other.peer_id)} sent more data than fits")
+            self._next.clear()
+            into[filled : filled + len(item)] = item
+            self.received += len(item)
+            filled += len(item)
+        return filled
+
+    async def _pull(self, seconds: float) -> Any:
+        """The next item, which stays the next until it is taken out of `_next`."""
         other = short(self._other.peer_id)
         try:
             with anyio.fail_after(seconds):
-                item = await self._receiver.receive()
+                if not self._next:
+                    self._next.append(await self._receiver.receive())
                 await self._own._running.wait()
         except TimeoutError as error:
             raise Unreachable(f"{other} was silent for {seconds:.1f} s") from error
         except (anyio.EndOfStream, anyio.ClosedResourceError) as error:
             raise Unreachable(f"{other} hung up") from error
-        if isinstance(item, Refused):
-            raise Refused.by_stranger(str(item))
-        if item is None:
-            return None
-        self.received += len(item)
-        return self._incoming.FromString(item)
+        if isinstance(self._next[0], Refused):
+            raise Refused.by_stranger(str(self._next[0]))
+        return self._next[0]
 
     def close(self) -> None:
         self._sender.close()

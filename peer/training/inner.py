@@ -29,11 +29,37 @@ class InnerTraining:
         self._optimizer = InnerOptimizer(model, spec)
         self._run_tokens = 0
         self._tokens_at_sync = 0
+        self._left: list[Tensor] = []
+        """Micro-batches of the inner step under way."""
+        self._loss = 0.0
 
     def inner_step(self) -> None:
         """Train on the next batch; `TrainerFailure("diverged")` if it yields nothing finite."""
-        batch = self._text.batch(self.inner_steps)
-        loss = self._add_gradients(batch)
+        while not self.advance():
+            pass
+
+    def advance(self) -> bool:
+        """Work off a micro-batch; True if that was the last one of an inner step.
+
+        Parameters change with the last one only, so they may be copied or shifted in between.
+        """
+        if not self._left:
+            batch = self._text.batch(self.inner_steps)
+            self._left = list(batch.split(self._micro_batch))
+            self._loss = 0.0
+        self._add_gradients(self._left.pop(0))
+        if not self._left:
+            self._update()
+        return not self._left
+
+    def shrink(self) -> bool:
+        """Halve the micro-batches from the next inner step on; False if they are single."""
+        smaller = max(1, self._micro_batch // 2)
+        shrunk, self._micro_batch = smaller < self._micro_batch, smaller
+        return shrunk
+
+    def _update(self) -> None:
+        loss = self._loss
         norm = self._optimizer.update(self._known_run_tokens())
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainerFailure(
@@ -42,13 +68,15 @@ class InnerTraining:
                 "if it happens again, the run needs a lower learning rate",
             )
         self.inner_steps += 1
-        self.tokens += batch.numel()
+        self.tokens += self._spec.inner.batch_size * self._spec.data.sequence_length
         self.loss_sum += loss
 
     def load(self, vector: Tensor, run_tokens: int) -> None:
         """Take `vector`, shape (n,), as parameters; the optimizer starts anew."""
         self.model.vector.copy_(vector)
         self._optimizer = InnerOptimizer(self.model, self._spec)
+        self.model.gradient.zero_()
+        self._left.clear()
         self._synchronise(run_tokens)
 
     def shift(self, vector: Tensor, run_tokens: int) -> None:
@@ -65,14 +93,12 @@ class InnerTraining:
         # by what the others trained meanwhile, at most one round's tokens
         return self._run_tokens + self.tokens - self._tokens_at_sync
 
-    def _add_gradients(self, batch: Tensor) -> float:
-        """The batch's mean loss; micro-batches count by their share, so the result is the same."""
-        total = 0.0
-        for part in batch.split(self._micro_batch):
-            loss = self.model.loss(part.to(self.model.vector.device)) * (len(part) / len(batch))
-            loss.backward()
-            total += float(loss.detach())
-        return total
+    def _add_gradients(self, part: Tensor) -> None:
+        # micro-batches count by their share, so the result is that of the whole batch
+        share = len(part) / self._spec.inner.batch_size
+        loss = self.model.loss(part.to(self.model.vector.device)) * share
+        loss.backward()
+        self._loss += float(loss.detach())
 
 
 class Evaluation:

@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def serve(link: DaemonLink, session: Session) -> None:
-    """Train, and obey between two inner steps; ends with the process."""
+    """Train, and obey between two micro-batches; ends with the process."""
     while True:
         for command in link.pending(wait=session.idle):
             answer(link, session, command)
@@ -62,7 +62,9 @@ def serve(link: DaemonLink, session: Session) -> None:
         if loss is not None:
             link.send(messages.Evaluated(loss))
         if session.on:
-            link.send(session.inner_step())
+            progress = session.advance()
+            if progress is not None:
+                link.send(progress)
 
 
 def answer(link: DaemonLink, session: Session, command: messages.Message) -> None:

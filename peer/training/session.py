@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import torch
@@ -16,6 +17,9 @@ from peer.training.model import build_model, choose_device
 from peer.training.options import TrainerStart
 from swarmpb.spec import RunSpec, SpecError, parse_canonical
 
+RESPONSE_SECONDS = 1.0
+SLOW_IN_A_ROW = 3
+
 
 class Session:
     """One method for each command; `process` decides when."""
@@ -28,15 +32,27 @@ class Session:
         self._inbox = torch.from_numpy(memory.inbox)
         self._held_out = held_out
         self._evaluation: Evaluation | None = None
+        self._slow_in_a_row = 0
 
     @property
     def idle(self) -> bool:
         """Nothing to do but wait for a command."""
         return not self.on and self._evaluation is None
 
-    def inner_step(self) -> messages.Progress:
-        self._inner.inner_step()
-        return messages.Progress(*self._totals())
+    def advance(self) -> messages.Progress | None:
+        """Work off a micro-batch; the totals after the last one of an inner step.
+
+        Commands are answered in between. Where that takes too long, the next ones are smaller:
+        the others wait for this peer's cut.
+        """
+        began = time.monotonic()
+        done = self._inner.advance()
+        slow = time.monotonic() - began > RESPONSE_SECONDS
+        self._slow_in_a_row = self._slow_in_a_row + 1 if slow else 0
+        if self._slow_in_a_row == SLOW_IN_A_ROW:
+            self._slow_in_a_row = 0
+            self._inner.shrink()
+        return messages.Progress(*self._totals()) if done else None
 
     def load(self, run_tokens: int) -> None:
         self._inner.load(self._inbox, run_tokens)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from random import Random
 
 import anyio
 import pytest
 
+from peer.swarm.framing import DATA_BYTES
 from peer.swarm.interface import (
     MAX_REASON_LENGTH,
+    Handler,
     Method,
     Network,
     Refused,
@@ -27,7 +31,7 @@ from swarmpb.v1 import swarm_pb2
 
 pytestmark = pytest.mark.anyio
 
-ECHO = Method("echo", swarm_pb2.PartChunk, swarm_pb2.PartChunk, max_bytes=1 << 20)
+ECHO = Method("echo", swarm_pb2.StateBlock, swarm_pb2.StateBlock, max_bytes=1 << 20)
 Join = Callable[[], Awaitable[Network]]
 
 
@@ -97,12 +101,12 @@ async def test_a_call_says_who_called_and_gets_the_reply(join: Join) -> None:
     first, second = await join(), await join()
     callers = []
 
-    async def answer(caller: str, request: swarm_pb2.PartChunk) -> swarm_pb2.PartChunk:
+    async def answer(caller: str, request: swarm_pb2.StateBlock) -> swarm_pb2.StateBlock:
         callers.append(caller)
-        return swarm_pb2.PartChunk(data=request.data[::-1])
+        return swarm_pb2.StateBlock(data=request.data[::-1])
 
     await second.serve({ECHO: unary(answer)})
-    reply = await call(first, second.peer_id, ECHO, swarm_pb2.PartChunk(data=b"abc"), 5)
+    reply = await call(first, second.peer_id, ECHO, swarm_pb2.StateBlock(data=b"abc"), 5)
     assert reply.data == b"cba"
     assert callers == [first.peer_id]
 
@@ -116,7 +120,7 @@ async def test_a_stream_carries_megabytes_both_ways_and_counts_them(join: Join) 
 
         async def upload() -> None:
             for piece in pieces:
-                await stream.send(swarm_pb2.PartChunk(data=piece), 5)
+                await stream.send(swarm_pb2.StateBlock(data=piece), 5)
             await stream.finish(5)
 
         tasks.start_soon(upload)
@@ -124,6 +128,252 @@ async def test_a_stream_carries_megabytes_both_ways_and_counts_them(join: Join) 
             echoed.append(message.data)
     assert echoed == pieces
     assert stream.sent == stream.received > 8 * 900_000
+
+
+# ---- data ------------------------------------------------------------------------------
+
+SILENCE = 1.0
+"""Long enough for a busy machine, short enough to wait for."""
+
+
+def some_bytes(count: int) -> bytes:
+    return Random(count).randbytes(count)
+
+
+async def say(stream: Stream, text: str) -> None:
+    await stream.send(swarm_pb2.StateBlock(data=text.encode()), 5)
+
+
+async def hear(stream: Stream) -> str:
+    message: swarm_pb2.StateBlock = await stream.receive(5)
+    return message.data.decode()
+
+
+@asynccontextmanager
+async def stream_to(join: Join, handler: Handler) -> AsyncIterator[Stream]:
+    """A stream to another peer, which serves it so. Failures of the handler end the test."""
+    first, second = await join(), await join()
+    problems: list[BaseException] = []
+
+    async def serve(caller: str, stream: Stream) -> None:
+        try:
+            await handler(caller, stream)
+        except AssertionError as problem:
+            problems.append(problem)
+            raise Refused("the test has failed") from problem
+
+    await second.serve({ECHO: serve})
+    try:
+        async with first.open(second.peer_id, ECHO, 5) as stream:
+            yield stream
+    finally:
+        for problem in problems:
+            raise problem
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 1000, DATA_BYTES - 1, DATA_BYTES, DATA_BYTES + 1, 3_000_000]
+)
+async def test_data_arrives_as_it_was_sent(size: int, join: Join) -> None:
+    """Sent at once or piecemeal, taken at once or piecemeal, between two messages."""
+    data = some_bytes(size)
+
+    async def take(caller: str, stream: Stream) -> None:
+        assert await hear(stream) == "here it comes"
+        into = memoryview(bytearray(size))
+        half = size // 2
+        assert await stream.receive_data(into[:half], 5) == half
+        assert await stream.receive_data(into[half:], 5) == size - half
+        assert into == data
+        assert await hear(stream) == "that was it"
+        assert await stream.receive(5) is None
+        assert stream.received >= size
+        await stream.send_data(into, 5)
+        await say(stream, "thanks")
+
+    async with stream_to(join, take) as stream:
+        await say(stream, "here it comes")
+        view, half = memoryview(data), size // 2
+        await stream.send_data(view[:half], 5)  # the sizes of pieces are nobody's business
+        await stream.send_data(view[half:], 5)
+        await say(stream, "that was it")
+        await stream.finish(5)
+        back = memoryview(bytearray(size))
+        assert await stream.receive_data(back, 5) == size
+        assert back == data
+        assert await hear(stream) == "thanks"
+        assert await stream.receive(5) is None
+        assert stream.sent >= size
+        assert stream.received >= size
+
+
+async def test_data_of_several_sends_fills_one_buffer(join: Join) -> None:
+    pieces = [some_bytes(size) for size in (1, DATA_BYTES, 77, 300_000)]
+
+    async def take(caller: str, stream: Stream) -> None:
+        into = bytearray(sum(map(len, pieces)))
+        assert await stream.receive_data(memoryview(into), 5) == len(into)
+        assert into == b"".join(pieces)
+        await say(stream, "all of it")
+
+    async with stream_to(join, take) as stream:
+        for piece in pieces:
+            await stream.send_data(memoryview(piece), 5)
+        assert await hear(stream) == "all of it"
+
+
+async def test_data_that_ends_early_is_counted(join: Join) -> None:
+    async def take(caller: str, stream: Stream) -> None:
+        into = bytearray(1000)
+        assert await stream.receive_data(memoryview(into), 5) == 600
+        assert into == some_bytes(600) + bytes(400)
+        assert await stream.receive_data(memoryview(into), 5) == 0, "it is still over"
+        assert await stream.receive(5) is None
+        await say(stream, "short")
+
+    async with stream_to(join, take) as stream:
+        await stream.send_data(memoryview(some_bytes(600)), 5)
+        await stream.finish(5)
+        assert await hear(stream) == "short"
+
+
+async def test_a_message_where_data_was_due_ends_the_data_and_is_received(join: Join) -> None:
+    async def take(caller: str, stream: Stream) -> None:
+        into = memoryview(bytearray(1000))
+        assert await stream.receive_data(into, 5) == 600
+        assert await hear(stream) == "no more of that"
+        assert await stream.receive_data(into, 5) == 1000
+        await say(stream, "fine")
+
+    async with stream_to(join, take) as stream:
+        await stream.send_data(memoryview(some_bytes(600)), 5)
+        await say(stream, "no more of that")
+        await stream.send_data(memoryview(some_bytes(1000)), 5)
+        assert await hear(stream) == "fine"
+
+
+async def test_data_where_a_message_was_due_is_unreachable(join: Join) -> None:
+    async def take(caller: str, stream: Stream) -> None:
+        with pytest.raises(Unreachable, match="sent data where a message was due"):
+            await stream.receive(5)
+        await say(stream, "surprised")
+
+    async with stream_to(join, take) as stream:
+        await stream.send_data(memoryview(b"surprise"), 5)
+        assert await hear(stream) == "surprised"
+
+
+@pytest.mark.parametrize("fits", [1, 999])
+async def test_more_data_than_fits_is_unreachable(fits: int, join: Join) -> None:
+    async def take(caller: str, stream: Stream) -> None:
+        into = bytearray(fits)
+        with pytest.raises(Unreachable, match="more data than fits"):
+            await stream.receive_data(memoryview(into), 5)
+        await say(stream, "too much")
+
+    async with stream_to(join, take) as stream:
+        await stream.send_data(memoryview(some_bytes(1000)), 5)
+        assert await hear(stream) == "too much"
+
+
+async def test_a_refusal_reaches_who_waits_for_data(join: Join) -> None:
+    async def refuse(caller: str, stream: Stream) -> None:
+        await stream.send_data(memoryview(b"some"), 5)
+        raise Refused("no more today")
+
+    async with stream_to(join, refuse) as stream:
+        with pytest.raises(Refused, match="no more today"):
+            await stream.receive_data(memoryview(bytearray(100)), 5)
+
+
+async def test_a_refusal_reaches_who_sends_data_and_then_asks(join: Join) -> None:
+    """The refusing side has not read what is still on its way."""
+
+    async def refuse(caller: str, stream: Stream) -> None:
+        await stream.receive_data(memoryview(bytearray(10)), 5)
+        raise Refused("that is enough")
+
+    async with stream_to(join, refuse) as stream:
+        await stream.send_data(memoryview(bytes(10)), 5)
+        with contextlib.suppress(Unreachable):
+            for _ in range(8):
+                await stream.send_data(memoryview(bytes(DATA_BYTES)), 0.5)
+        with pytest.raises(Refused, match="that is enough"):
+            await stream.receive(5)
+
+
+async def test_silence_where_data_was_due_costs_no_more_than_the_deadline(join: Join) -> None:
+    async def say_nothing_more(caller: str, stream: Stream) -> None:
+        await stream.send_data(memoryview(b"some"), 5)
+        await stream.receive(60)
+
+    async with stream_to(join, say_nothing_more) as stream:
+        with anyio.fail_after(20), pytest.raises(Unreachable, match=r"was silent for 0.3 s"):
+            await stream.receive_data(memoryview(bytearray(100)), 0.3)
+
+
+async def test_a_trickle_of_data_is_no_silence(join: Join) -> None:
+    async def trickle(caller: str, stream: Stream) -> None:
+        for _ in range(8):
+            await anyio.sleep(SILENCE / 4)
+            await stream.send_data(memoryview(b"drop"), 5)
+
+    async with stream_to(join, trickle) as stream:
+        into = bytearray(32)
+        assert await stream.receive_data(memoryview(into), SILENCE) == 32
+        assert into == b"drop" * 8
+
+
+async def test_data_crosses_both_ways_at_once(join: Join) -> None:
+    """Each side would wait for ever if one direction had to end first."""
+    size = 8_000_000
+    up, down = some_bytes(size), some_bytes(size + 1)
+
+    async def both(stream: Stream, mine: bytes, theirs: bytes) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stream.send_data, memoryview(mine), 5)
+            into = bytearray(len(theirs))
+            assert await stream.receive_data(memoryview(into), 5) == len(theirs)
+            assert into == theirs
+
+    async def serve(caller: str, stream: Stream) -> None:
+        await both(stream, down, up)
+
+    with anyio.fail_after(60):
+        async with stream_to(join, serve) as stream:
+            await both(stream, up, down)
+            assert await stream.receive(5) is None
+
+
+async def test_data_that_nobody_reads_stops_the_sender_at_the_deadline(join: Join) -> None:
+    over = anyio.Event()
+
+    async def never_read(caller: str, stream: Stream) -> None:
+        await over.wait()
+
+    async def send_for_ever(stream: Stream) -> None:
+        while True:
+            await stream.send_data(memoryview(bytes(4 * DATA_BYTES)), 0.5)
+
+    async with stream_to(join, never_read) as stream:
+        with anyio.fail_after(60), pytest.raises(Unreachable, match="did not read"):
+            await send_for_ever(stream)
+        over.set()
+
+
+async def test_a_peer_that_hangs_up_in_the_middle_of_data_is_unreachable_at_once(
+    join: Join,
+) -> None:
+    async def hang_up(caller: str, stream: Stream) -> None:
+        await stream.send_data(memoryview(b"some"), 5)
+        raise Unreachable("gone")
+
+    async with stream_to(join, hang_up) as stream:
+        with anyio.fail_after(10), pytest.raises(Unreachable, match="hung up"):
+            await stream.receive_data(memoryview(bytearray(100)), 30)
+
+
+# ---- what goes wrong -------------------------------------------------------------------
 
 
 async def test_a_refusal_is_one_short_line_whatever_the_other_side_says(join: Join) -> None:
@@ -134,7 +384,7 @@ async def test_a_refusal_is_one_short_line_whatever_the_other_side_says(join: Jo
 
     await second.serve({ECHO: refuse})
     with pytest.raises(Refused) as refused:
-        await call(first, second.peer_id, ECHO, swarm_pb2.PartChunk(data=b"x"), 5)
+        await call(first, second.peer_id, ECHO, swarm_pb2.StateBlock(data=b"x"), 5)
     assert str(refused.value).startswith("?[2J?no!!!")
     assert len(str(refused.value)) == MAX_REASON_LENGTH
 
@@ -147,7 +397,7 @@ async def test_a_refusal_reaches_the_caller_with_its_reason(join: Join) -> None:
 
     await second.serve({ECHO: refuse})
     with pytest.raises(Refused, match="not today"):
-        await call(first, second.peer_id, ECHO, swarm_pb2.PartChunk(), 5)
+        await call(first, second.peer_id, ECHO, swarm_pb2.StateBlock(), 5)
 
 
 async def test_a_silent_peer_costs_no_more_than_the_deadline(join: Join) -> None:
@@ -159,7 +409,7 @@ async def test_a_silent_peer_costs_no_more_than_the_deadline(join: Join) -> None
 
     await second.serve({ECHO: say_nothing})
     with anyio.fail_after(10), pytest.raises(Unreachable, match="silent"):
-        await call(first, second.peer_id, ECHO, swarm_pb2.PartChunk(), 0.2)
+        await call(first, second.peer_id, ECHO, swarm_pb2.StateBlock(), 0.2)
 
 
 async def test_a_peer_that_does_not_read_stops_the_sender_at_the_deadline(join: Join) -> None:
@@ -172,7 +422,7 @@ async def test_a_peer_that_does_not_read_stops_the_sender_at_the_deadline(join: 
     async def send_for_ever() -> None:
         async with first.open(second.peer_id, ECHO, 5) as stream:
             while True:
-                await stream.send(swarm_pb2.PartChunk(data=bytes(1_000_000)), 0.5)
+                await stream.send(swarm_pb2.StateBlock(data=bytes(1_000_000)), 0.5)
 
     await second.serve({ECHO: never_read})
     with anyio.fail_after(60), pytest.raises(Unreachable, match="did not read"):
@@ -185,7 +435,7 @@ async def test_a_peer_that_is_gone_is_unreachable(join: Join) -> None:
     await second.serve({ECHO: echo})
     await second.close()
     with anyio.fail_after(20), pytest.raises(Unreachable):
-        await call(first, second.peer_id, ECHO, swarm_pb2.PartChunk(), 5)
+        await call(first, second.peer_id, ECHO, swarm_pb2.StateBlock(), 5)
 
 
 async def test_a_peer_that_hangs_up_in_the_middle_is_unreachable_at_once(join: Join) -> None:
@@ -197,7 +447,7 @@ async def test_a_peer_that_hangs_up_in_the_middle_is_unreachable_at_once(join: J
 
     await second.serve({ECHO: hang_up})
     with anyio.fail_after(5), pytest.raises(Unreachable, match="hung up"):
-        await call(first, second.peer_id, ECHO, swarm_pb2.PartChunk(), 30)
+        await call(first, second.peer_id, ECHO, swarm_pb2.StateBlock(), 30)
 
 
 async def test_a_message_over_the_limit_never_leaves(join: Join) -> None:
@@ -205,11 +455,11 @@ async def test_a_message_over_the_limit_never_leaves(join: Join) -> None:
     await second.serve({ECHO: echo})
     async with first.open(second.peer_id, ECHO, 5) as stream:
         with pytest.raises(ValueError, match="too large"):
-            await stream.send(swarm_pb2.PartChunk(data=bytes(1 << 20)), 5)
+            await stream.send(swarm_pb2.StateBlock(data=bytes(1 << 20)), 5)
 
 
 async def test_a_name_that_is_no_peer_id_is_unreachable(join: Join) -> None:
     network = await join()
     for name in ("garbage!!", "p\u00e4er", ""):
         with pytest.raises(Unreachable):
-            await call(network, name, ECHO, swarm_pb2.PartChunk(), 5)
+            await call(network, name, ECHO, swarm_pb2.StateBlock(), 5)

@@ -38,11 +38,10 @@ async def test_a_guess_about_the_outcome_stays_with_the_peer_that_made_it() -> N
             ):
                 raise Unreachable("lost on the way")
 
-        swarm.hub.tap = nobody_hears_an_answer_and_one_hears_nothing
-        with anyio.fail_after(60):
-            await swarm.round()
+        swarm.faults.append(nobody_hears_an_answer_and_one_hears_nothing)
+        await swarm.round()
         await anyio.wait_all_tasks_blocked()
-        swarm.hub.tap = lambda crossing: None
+        swarm.faults.clear()
         first, second = swarm.peers[:2]
         assert await decision_of(lonely, first) is None
         assert await decision_of(lonely, second) is None
@@ -62,11 +61,10 @@ async def test_a_peer_whose_own_parameters_are_not_finite_stays_out_of_the_round
 ) -> None:
     async with simulated_swarm(3, codec) as swarm:
         diverged = diverge(swarm, 1)
-        with anyio.fail_after(30):
-            await swarm.attempt()
+        await swarm.attempt()
         assert [peer.state.round for peer in swarm.peers] == [1, 0, 1]
         swarm.assert_agreement(1)
-        assert diverged.outcomes[-1].reason == "this peer's parameters are not finite"
+        assert diverged.reason == "this peer's parameters are not finite"
 
 
 async def test_a_peer_whose_own_parameters_are_not_finite_does_not_lead() -> None:
@@ -75,6 +73,6 @@ async def test_a_peer_whose_own_parameters_are_not_finite_does_not_lead() -> Non
         others = [peer.name for peer in swarm.peers[1:]]
         with pytest.raises(Refused, match="not finite"):
             await lead(leader.rounds, others)
-        assert not leader.rounds.busy
+        assert not leader.busy
         await swarm.attempt(leader=1)
         assert [peer.state.round for peer in swarm.peers] == [0, 1, 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from typing import Any
 import anyio
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from peer import transfer
 from peer.averaging.state import STATE_BLOCK_BYTES, GlobalState, block_count, state_digest
@@ -274,7 +274,7 @@ async def test_a_made_up_state_that_is_not_finite_is_refused(value: float) -> No
 async def test_blocks_of_a_made_up_length_cannot_reshape_the_state() -> None:
     """The liar's digest is that of blocks which are one byte too long."""
     data = bytes(4001)
-    blocks = [hashlib.sha256(data).digest()] * 2
+    blocks = [blake3(data).digest()] * 2
     digest = state_digest(9, 0, 1000, blocks)
 
     async def describe(caller: str, stream: Stream) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peer.averaging.links import FASTEST, SLOWEST, UNKNOWN, Link
 from peer.membership import (
     CLOCK_TOLERANCE,
     MAX_ADDRESSES,
@@ -51,6 +52,7 @@ def record(**fields: Any) -> bytes:
         "tokens_per_second": 50.0,
         "written_at": NOW - 1,
         "addresses": [ADDRESS],
+        "link": swarm_pb2.Link(upload=5_000_000, download=2_000_000, client_mode=True),
     }
     return swarm_pb2.PeerRecord(**(values | fields)).SerializeToString()
 
@@ -82,7 +84,18 @@ def test_a_good_record_is_read() -> None:
         50.0,
         NOW - 1,
         (ADDRESS,),
+        Link(5_000_000, 2_000_000, client_mode=True),
     )
+
+
+def test_what_a_record_says_of_its_link_is_kept_within_bounds() -> None:
+    boast = swarm_pb2.Link(upload=2**64 - 1, download=1)
+    parsed = parse_record("bert", record(link=boast), NOW)
+    assert parsed is not None
+    assert parsed.link == Link(FASTEST, SLOWEST)
+    silent = parse_record("bert", record(link=None), NOW)
+    assert silent is not None
+    assert silent.link == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -246,7 +259,8 @@ def test_companions_are_at_work_and_not_behind() -> None:
     ]
     assert companions(others, at(5)) == ["trains", "averages", "ahead", "elsewhere"]
     assert holders_of(others, at(5)) == ["trains", "averages", "syncs", "leaves"]
-    assert at_work(others) == ["trains", "averages", "ahead", "elsewhere", "behind"]
+    working = ["trains", "averages", "ahead", "elsewhere", "behind"]
+    assert [peer.peer_id for peer in at_work(others)] == working
 
 
 # ---- who leads ---------------------------------------------------------------------------
@@ -289,8 +303,14 @@ def test_those_that_failed_come_last() -> None:
 # ---- when to cut -------------------------------------------------------------------------
 
 
-def is_due(others: list[PeerFacts], own_tokens: int, elapsed: float, now: float = NOW) -> bool:
-    return cut_is_due(others, at(5), own_tokens, elapsed, ROUND, now)
+def is_due(
+    others: list[PeerFacts],
+    own_tokens: int,
+    elapsed: float,
+    now: float = NOW,
+    shortest: float = ROUND.min_seconds,
+) -> bool:
+    return cut_is_due(others, at(5), own_tokens, elapsed, shortest, ROUND, now)
 
 
 @pytest.mark.parametrize(
@@ -311,6 +331,16 @@ def test_tokens_size_the_round_and_the_clock_bounds_it(
     own_tokens: int, pending: int, elapsed: float, expected: bool
 ) -> None:
     assert is_due([facts("bert", at(5), pending=pending)], own_tokens, elapsed) is expected
+
+
+@pytest.mark.parametrize(
+    ("shortest", "elapsed", "expected"),
+    [(7, 6.9, False), (7, 7.0, True), (1000, 19.9, False), (1000, 20.0, True)],
+)
+def test_a_round_is_no_shorter_than_its_links_sustain_nor_longer_than_the_longest(
+    shortest: float, elapsed: float, expected: bool
+) -> None:
+    assert is_due([], 10**9, elapsed, shortest=shortest) is expected
 
 
 def test_what_the_others_trained_since_their_records_is_guessed_from_their_speed() -> None:

@@ -19,7 +19,7 @@ class Envelope(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., payload: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class PeerRecord(_message.Message):
-    __slots__ = ("peer_id", "round", "digest", "phase", "reason", "tokens", "pending_tokens", "tokens_per_second", "inner_steps", "train_loss", "written_at", "sequence", "addresses", "version", "name")
+    __slots__ = ("peer_id", "round", "digest", "phase", "reason", "tokens", "pending_tokens", "tokens_per_second", "inner_steps", "train_loss", "written_at", "sequence", "addresses", "version", "name", "link")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class PeerRecord(_message.Message):
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    LINK_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     round: int
     digest: bytes
@@ -50,7 +51,18 @@ class PeerRecord(_message.Message):
     addresses: _containers.RepeatedScalarFieldContainer[str]
     version: str
     name: str
-    def __init__(self, peer_id: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., inner_steps: _Optional[int] = ..., train_loss: _Optional[float] = ..., written_at: _Optional[float] = ..., sequence: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    link: Link
+    def __init__(self, peer_id: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., inner_steps: _Optional[int] = ..., train_loss: _Optional[float] = ..., written_at: _Optional[float] = ..., sequence: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., name: _Optional[str] = ..., link: _Optional[_Union[Link, _Mapping]] = ...) -> None: ...
+
+class Link(_message.Message):
+    __slots__ = ("upload", "download", "client_mode")
+    UPLOAD_FIELD_NUMBER: _ClassVar[int]
+    DOWNLOAD_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_MODE_FIELD_NUMBER: _ClassVar[int]
+    upload: int
+    download: int
+    client_mode: bool
+    def __init__(self, upload: _Optional[int] = ..., download: _Optional[int] = ..., client_mode: _Optional[bool] = ...) -> None: ...
 
 class CutRequest(_message.Message):
     __slots__ = ("attempt", "round", "digest", "spec_hash")
@@ -65,20 +77,24 @@ class CutRequest(_message.Message):
     def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., spec_hash: _Optional[bytes] = ...) -> None: ...
 
 class CutReply(_message.Message):
-    __slots__ = ("tokens",)
+    __slots__ = ("tokens", "link")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LINK_FIELD_NUMBER: _ClassVar[int]
     tokens: int
-    def __init__(self, tokens: _Optional[int] = ...) -> None: ...
+    link: Link
+    def __init__(self, tokens: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ...) -> None: ...
 
 class RosterMember(_message.Message):
-    __slots__ = ("peer_id", "tokens", "weight")
+    __slots__ = ("peer_id", "tokens", "weight", "units")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     tokens: int
     weight: float
-    def __init__(self, peer_id: _Optional[str] = ..., tokens: _Optional[int] = ..., weight: _Optional[float] = ...) -> None: ...
+    units: int
+    def __init__(self, peer_id: _Optional[str] = ..., tokens: _Optional[int] = ..., weight: _Optional[float] = ..., units: _Optional[int] = ...) -> None: ...
 
 class Roster(_message.Message):
     __slots__ = ("attempt", "round", "digest", "codec", "parameters", "members", "leader", "exchange_seconds")
@@ -100,77 +116,79 @@ class Roster(_message.Message):
     exchange_seconds: float
     def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., parameters: _Optional[int] = ..., members: _Optional[_Iterable[_Union[RosterMember, _Mapping]]] = ..., leader: _Optional[str] = ..., exchange_seconds: _Optional[float] = ...) -> None: ...
 
-class PartChunk(_message.Message):
-    __slots__ = ("data", "part", "answer")
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    PART_FIELD_NUMBER: _ClassVar[int]
-    ANSWER_FIELD_NUMBER: _ClassVar[int]
-    data: bytes
-    part: PartRequest
-    answer: PartAnswer
-    def __init__(self, data: _Optional[bytes] = ..., part: _Optional[_Union[PartRequest, _Mapping]] = ..., answer: _Optional[_Union[PartAnswer, _Mapping]] = ...) -> None: ...
+class Upload(_message.Message):
+    __slots__ = ("attempt",)
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    attempt: bytes
+    def __init__(self, attempt: _Optional[bytes] = ...) -> None: ...
 
 class PartAnswer(_message.Message):
-    __slots__ = ("included", "left_out", "encoded_bytes")
+    __slots__ = ("waiting", "void", "included", "left_out", "upload")
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    VOID_FIELD_NUMBER: _ClassVar[int]
     INCLUDED_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
-    ENCODED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    UPLOAD_FIELD_NUMBER: _ClassVar[int]
+    waiting: bool
+    void: bool
     included: _containers.RepeatedScalarFieldContainer[int]
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
-    encoded_bytes: int
-    def __init__(self, included: _Optional[_Iterable[int]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., encoded_bytes: _Optional[int] = ...) -> None: ...
+    upload: int
+    def __init__(self, waiting: _Optional[bool] = ..., void: _Optional[bool] = ..., included: _Optional[_Iterable[int]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., upload: _Optional[int] = ...) -> None: ...
 
 class LeftOut(_message.Message):
-    __slots__ = ("member", "reason")
+    __slots__ = ("member", "reason", "part")
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    PART_FIELD_NUMBER: _ClassVar[int]
     member: int
     reason: str
-    def __init__(self, member: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    part: int
+    def __init__(self, member: _Optional[int] = ..., reason: _Optional[str] = ..., part: _Optional[int] = ...) -> None: ...
 
 class ExchangeReport(_message.Message):
-    __slots__ = ("parts",)
+    __slots__ = ("parts", "left_out")
     PARTS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     parts: _containers.RepeatedCompositeFieldContainer[PartHeld]
-    def __init__(self, parts: _Optional[_Iterable[_Union[PartHeld, _Mapping]]] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    def __init__(self, parts: _Optional[_Iterable[_Union[PartHeld, _Mapping]]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
 
 class PartHeld(_message.Message):
-    __slots__ = ("part", "digest", "included", "left_out")
+    __slots__ = ("part", "digest", "included")
     PART_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     INCLUDED_FIELD_NUMBER: _ClassVar[int]
-    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     part: int
     digest: bytes
     included: _containers.RepeatedScalarFieldContainer[int]
-    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
-    def __init__(self, part: _Optional[int] = ..., digest: _Optional[bytes] = ..., included: _Optional[_Iterable[int]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+    def __init__(self, part: _Optional[int] = ..., digest: _Optional[bytes] = ..., included: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("roster", "parts", "tokens", "state_digest")
+    __slots__ = ("roster", "parts", "tokens", "state_digest", "left_out")
     ROSTER_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     STATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     roster: Roster
     parts: _containers.RepeatedCompositeFieldContainer[ManifestPart]
     tokens: int
     state_digest: bytes
-    def __init__(self, roster: _Optional[_Union[Roster, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[ManifestPart, _Mapping]]] = ..., tokens: _Optional[int] = ..., state_digest: _Optional[bytes] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    def __init__(self, roster: _Optional[_Union[Roster, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[ManifestPart, _Mapping]]] = ..., tokens: _Optional[int] = ..., state_digest: _Optional[bytes] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
 
 class ManifestPart(_message.Message):
-    __slots__ = ("void", "digest", "included", "left_out", "holders")
+    __slots__ = ("void", "digest", "included", "holders")
     VOID_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     INCLUDED_FIELD_NUMBER: _ClassVar[int]
-    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
     void: bool
     digest: bytes
     included: _containers.RepeatedScalarFieldContainer[int]
-    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
     holders: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, void: _Optional[bool] = ..., digest: _Optional[bytes] = ..., included: _Optional[_Iterable[int]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., holders: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, void: _Optional[bool] = ..., digest: _Optional[bytes] = ..., included: _Optional[_Iterable[int]] = ..., holders: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Ballot(_message.Message):
     __slots__ = ("number", "proposer")

@@ -1,0 +1,184 @@
+"""What the peers' connections allow: who owns how much, how long an exchange takes. Pure.
+
+In a butterfly of n members that share a vector of B encoded bytes, the owner of a share s sends
+and receives (1 - s) B of its own contributions and (n - 1) s B of answers, so B (1 + (n - 2) s)
+each way. Shares follow from making the slowest as fast as can be.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from peer.averaging.codec_names import codec_named
+from swarmpb.spec import RoundSpec
+from swarmpb.v1 import swarm_pb2
+
+FASTEST = 125_000_000
+"""Bytes per second; beyond a gigabit per second, other things than the link decide."""
+SLOWEST = 1_000
+REMEMBERED_EXCHANGES = 8
+FAST_ENOUGH_SECONDS = 1.0
+"""Differences between links that are faster than this do not show in a round."""
+EXCHANGE_SHARE = 0.2
+"""Share of a round that its exchange may take: the answer's delay costs quality."""
+SLOW_LINK = 2_500_000
+"""Bytes per second; below 20 Mbit/s values travel as the sparse codec makes them."""
+_SLOW_CODEC, _USUAL_CODEC = "sparse", "int4"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A peer's connection as seen in its exchanges, bytes per second; 0 while not known."""
+
+    upload: int = 0
+    download: int = 0
+    client_mode: bool = False
+
+    @property
+    def both_ways(self) -> int:
+        """What it carries in each direction at once; 0 while not known."""
+        return min(self.upload, self.download)
+
+
+UNKNOWN = Link()
+
+
+class LinkMeter:
+    """A peer's link from the exchanges that it took part in: the best of the last few.
+
+    A transfer shows what its whole way carried just then; the best of several comes close to
+    what the link itself can.
+    """
+
+    def __init__(self) -> None:
+        self._seen: deque[Link] = deque(maxlen=REMEMBERED_EXCHANGES)
+
+    def add(self, seen: Link) -> None:
+        """Take what one exchange has shown; nothing, if it was too short to show anything."""
+        if seen.upload or seen.download:
+            self._seen.append(seen)
+
+    @property
+    def link(self) -> Link:
+        return Link(
+            max((seen.upload for seen in self._seen), default=0),
+            max((seen.download for seen in self._seen), default=0),
+        )
+
+
+def parse_link(message: swarm_pb2.Link) -> Link:
+    """A peer's word for its connection, within bounds."""
+    upload, download = (
+        min(max(rate, SLOWEST), FASTEST) if rate else 0
+        for rate in (message.upload, message.download)
+    )
+    return Link(upload, download, message.client_mode)
+
+
+def link_message(link: Link) -> swarm_pb2.Link:
+    return swarm_pb2.Link(upload=link.upload, download=link.download, client_mode=link.client_mode)
+
+
+def owned_units(units: int, encoded_bytes: int, links: Sequence[Link]) -> list[int]:
+    """How many of a vector's units each member owns: what its link has left beside its own work.
+
+    A link that carries the `encoded_bytes` of the whole vector in a second is as good as any; one
+    of which nothing is known counts as the median of the others. Members in client mode own
+    nothing, unless all are.
+    """
+    fast_enough = encoded_bytes / FAST_ENOUGH_SECONDS
+    rates = [min(rate, fast_enough) for rate in _rates(links)]
+    if len(links) == 1:
+        return [units]
+    if not any(rates):
+        rates = [1.0] * len(links)
+    return _rounded(units, _shares(rates))
+
+
+def exchange_seconds(encoded_bytes: int, links: Sequence[Link]) -> float:
+    """How long these links take for an exchange of so many bytes; 0 while nothing is known."""
+    known = [link.both_ways for link in links if link.both_ways]
+    if len(links) < 2 or not known:
+        return 0.0
+    rates = [float(link.both_ways or median(known)) for link in links]
+    shares = _shares([0.0 if link.client_mode else r for link, r in zip(links, rates, strict=True)])
+    extra = max(len(links) - 2, 0)
+    return max(
+        encoded_bytes * (1 + extra * share) / rate
+        for share, rate in zip(shares, rates, strict=True)
+    )
+
+
+def shortest_round(encoded_bytes: int, links: Sequence[Link], longest: float) -> float:
+    """Seconds between cuts that the slowest useful link sustains, at most `longest`.
+
+    A link that would need more than `longest` is not useful: nobody waits for it, it is in the
+    round when its bytes arrive in time.
+    """
+    useful = [
+        link
+        for link in links
+        if not link.both_ways or encoded_bytes / link.both_ways <= EXCHANGE_SHARE * longest
+    ]
+    if len(useful) < 2 <= len(links):
+        return longest
+    return min(exchange_seconds(encoded_bytes, useful) / EXCHANGE_SHARE, longest)
+
+
+def codecs_for(wish: str) -> tuple[str, ...]:
+    """The codecs that rounds may use under a run spec's `round.codec`."""
+    return (_USUAL_CODEC, _SLOW_CODEC) if wish == "auto" else (wish,)
+
+
+def choose_codec(wish: str, links: Sequence[Link]) -> str:
+    """The codec of a round among members with these links."""
+    if wish != "auto":
+        return wish
+    slow = any(0 < link.both_ways < SLOW_LINK for link in links)
+    return _SLOW_CODEC if slow else _USUAL_CODEC
+
+
+def sustained_round(spec: RoundSpec, parameters: int, links: Sequence[Link]) -> float:
+    """Seconds between two cuts that the slowest useful link sustains with this spec's codec."""
+    codec = codec_named(choose_codec(spec.codec, links))
+    return shortest_round(codec.encoded_bytes(parameters), links, spec.max_seconds)
+
+
+def _rates(links: Sequence[Link]) -> list[float]:
+    known = [link.both_ways for link in links if link.both_ways]
+    usual = float(median(known)) if known else 1.0
+    return [0.0 if link.client_mode else float(link.both_ways or usual) for link in links]
+
+
+def _shares(rates: Sequence[float]) -> list[float]:
+    """The shares of owners with these rates (0: may own nothing), by filling up the fastest first.
+
+    All owners finish at one time T with B (1 + (n - 2) s) / rate = T; who needs longer for its own
+    contributions alone owns nothing.
+    """
+    extra = len(rates) - 2
+    able = sorted((rate for rate in rates if rate > 0), reverse=True)
+    if not able:
+        return [1 / len(rates)] * len(rates)
+    if extra <= 0:
+        return [1 / len(able) if rate > 0 else 0.0 for rate in rates]
+    finish = 0.0
+    for owners in range(1, len(able) + 1):
+        finish = (extra + owners) / sum(able[:owners])
+        if owners == len(able) or finish * able[owners] <= 1:
+            break
+    return [max(0.0, finish * rate - 1) / extra for rate in rates]
+
+
+def _rounded(units: int, shares: Sequence[float]) -> list[int]:
+    """Whole units in these shares, which add up to one; ties go to the earlier member."""
+    total, bounds = 0.0, [0]
+    for share in shares:
+        total += share
+        bounds.append(min(units, round(units * total)))
+    bounds[-1] = units
+    return [stop - start for start, stop in pairwise(bounds)]

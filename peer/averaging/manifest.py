@@ -1,0 +1,203 @@
+"""What became of an attempt: the members' reports, and the manifest that they agree on.
+
+Pure: parses what other peers sent and checks every number before anything uses it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from peer.averaging.parts import HeldPart, LeftOut, PartReport
+from peer.averaging.roster import (
+    DIGEST_BYTES,
+    Roster,
+    left_out_messages,
+    parse_left_out,
+    parse_members,
+    parse_merged,
+    parse_roster,
+    require,
+    roster_message,
+)
+from swarmpb.spec import RunSpec
+from swarmpb.v1 import swarm_pb2
+
+
+@dataclass(frozen=True)
+class ManifestPart:
+    """What became of a part. Void: nobody holds its mean, its work is carried."""
+
+    void: bool
+    digest: bytes = b""
+    included: tuple[int, ...] = ()
+    holders: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The record of a committed round."""
+
+    roster: Roster
+    parts: tuple[ManifestPart, ...]
+    tokens: int
+    """Merged in the run, this round included."""
+    state_digest: bytes
+    """Of the global state after the outer step."""
+    left_out: tuple[LeftOut, ...] = ()
+    """The first part that a member is not in, and why; for people only."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a member holds after the exchange, and whom its owners left out."""
+
+    parts: tuple[PartReport, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+_Story = tuple[bytes, tuple[int, ...]]
+"""What a member may say of a part: the digest of its answer, and who is in it."""
+
+
+def compile_parts(roster: Roster, reports: Mapping[int, Report]) -> tuple[ManifestPart, ...]:
+    """What a leader makes of its members' reports: for each part, what most of them hold.
+
+    An owner that told different things to different members loses those that it told the
+    rarer thing: they fetch the agreed one.
+    """
+    said: dict[int, dict[_Story, list[int]]] = {
+        part.index: defaultdict(list) for part in roster.parts
+    }
+    for member in sorted(reports):
+        for report in reports[member].parts:
+            # the digest covers the included members, but only those that hold the bytes can tell
+            said[report.part][report.digest, report.included].append(member)
+    return tuple(_most_held(said[part.index]) for part in roster.parts)
+
+
+def _most_held(said: Mapping[_Story, list[int]]) -> ManifestPart:
+    if not said:
+        return ManifestPart(void=True)
+    digest, included = story = max(said, key=lambda it: (len(said[it]), it))
+    return ManifestPart(False, digest, included, tuple(said[story]))
+
+
+def left_out_of(
+    parts: Sequence[ManifestPart], reports: Mapping[int, Report]
+) -> tuple[LeftOut, ...]:
+    """Who is not in a part that is agreed on, with the reason that a report has for it."""
+    return first_left_out(
+        entry
+        for member in sorted(reports)
+        for entry in reports[member].left_out
+        if not parts[entry.part].void and entry.member not in parts[entry.part].included
+    )
+
+
+def first_left_out(entries: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
+    """For each member the entry of the first part; ascending by member."""
+    first: dict[int, LeftOut] = {}
+    for entry in sorted(entries, key=lambda it: it.part):
+        first.setdefault(entry.member, entry)
+    return tuple(first[member] for member in sorted(first))
+
+
+def merged_members(roster: Roster, parts: Sequence[ManifestPart]) -> set[int]:
+    """The members whose inner work counts as merged: in the mean of at least half the values."""
+    included = [0] * len(roster.members)
+    for part, outcome in zip(roster.parts, parts, strict=True):
+        for member in outcome.included if not outcome.void else ():
+            included[member] += part.values
+    return {member for member, values in enumerate(included) if 2 * values >= roster.parameters}
+
+
+def merged_tokens(roster: Roster, parts: Sequence[ManifestPart]) -> int:
+    """The tokens that a round with these parts adds to the run."""
+    return sum(roster.tokens[member] for member in merged_members(roster, parts))
+
+
+def left_out_reason(manifest: Manifest, member: int) -> str:
+    """Why a member's work is not, or not all, in the round; empty if it is."""
+    for left_out in manifest.left_out:
+        if left_out.member == member:
+            return f"part {left_out.part}: {left_out.reason}"
+    for index, part in enumerate(manifest.parts):
+        if part.void:
+            return f"part {index} is void: its owner was lost"
+        if manifest.roster.tokens[member] and member not in part.included:
+            return f"part {index}: its owner does not say why"
+    return ""
+
+
+def manifest_message(manifest: Manifest, spec: RunSpec) -> swarm_pb2.Manifest:
+    """The message that members agree on."""
+    return swarm_pb2.Manifest(
+        roster=roster_message(manifest.roster, spec),
+        tokens=manifest.tokens,
+        state_digest=manifest.state_digest,
+        parts=[
+            swarm_pb2.ManifestPart(
+                void=part.void, digest=part.digest, included=part.included, holders=part.holders
+            )
+            for part in manifest.parts
+        ],
+        left_out=left_out_messages(manifest.left_out),
+    )
+
+
+def parse_manifest(message: swarm_pb2.Manifest, spec: RunSpec, parameters: int) -> Manifest:
+    """Check a manifest against its own roster; `Malformed` names the first broken rule."""
+    roster = parse_roster(message.roster, spec, parameters)
+    require(len(message.parts) == len(roster.parts), "the parts do not fit the roster")
+    require(len(message.state_digest) == DIGEST_BYTES, "the state digest has no 32 bytes")
+    parts = tuple(_parse_part(part, roster) for part in message.parts)
+    require(not all(part.void for part in parts), "every part is void")
+    require(message.tokens < 2**62, "too many tokens")
+    left_out = parse_left_out(message.left_out, roster)
+    return Manifest(roster, parts, message.tokens, message.state_digest, left_out)
+
+
+def _parse_part(message: swarm_pb2.ManifestPart, roster: Roster) -> ManifestPart:
+    if message.void:
+        return ManifestPart(void=True)
+    included = parse_merged(message.included, roster)
+    holders = parse_members(message.holders, len(roster.members))
+    require(len(message.digest) == DIGEST_BYTES, "a part's digest has no 32 bytes")
+    require(bool(holders), "a part without holders is not void")
+    return ManifestPart(False, message.digest, included, holders)
+
+
+def report_of(held: Mapping[int, HeldPart]) -> Report:
+    """What a member holds after the exchange."""
+    parts = tuple(
+        PartReport(index, part.digest, part.included) for index, part in sorted(held.items())
+    )
+    left_out = first_left_out(entry for part in held.values() for entry in part.left_out)
+    return Report(parts, left_out)
+
+
+def report_message(report: Report) -> swarm_pb2.ExchangeReport:
+    """What a member tells the leader."""
+    return swarm_pb2.ExchangeReport(
+        parts=[
+            swarm_pb2.PartHeld(part=part.part, digest=part.digest, included=part.included)
+            for part in report.parts
+        ],
+        left_out=left_out_messages(report.left_out),
+    )
+
+
+def parse_report(message: swarm_pb2.ExchangeReport, roster: Roster) -> Report:
+    """Check a member's report; `Malformed` names the first broken rule."""
+    parts = len(roster.parts)
+    require(len(message.parts) <= parts, "more parts than the roster has")
+    require(all(held.part < parts for held in message.parts), "an unknown part")
+    indexes = [held.part for held in message.parts]  # each member has one voice for each part
+    require(indexes == sorted(set(indexes)), "a part twice, or out of order")
+    require(all(len(held.digest) == DIGEST_BYTES for held in message.parts), "a bad digest")
+    held = tuple(
+        PartReport(it.part, it.digest, parse_merged(it.included, roster)) for it in message.parts
+    )
+    return Report(held, parse_left_out(message.left_out, roster))

@@ -1,0 +1,77 @@
+"""An owner's side of one part: collect the members' bytes, average them, encode the mean once."""
+
+from __future__ import annotations
+
+import anyio
+import anyio.to_thread
+
+from peer.averaging.codecs import Bytes, Codec, FlatVector
+from peer.averaging.parts import HeldPart, LeftOut, Part, encoded_mean
+from peer.averaging.roster import Roster
+
+
+class PartOwner:
+    """Collects the members' bytes of one part, then makes the answer, the same for all."""
+
+    def __init__(
+        self, roster: Roster, part: Part, codec: Codec, residual: FlatVector | None
+    ) -> None:
+        self.part = part
+        self.lost: FlatVector | None = None
+        """What the codec lost of the answer, shape (values of the part,)."""
+        self.held: HeldPart | None = None
+        """The answer; None also if nobody's values count."""
+        self.answered = anyio.Event()
+        self._roster = roster
+        self._codec = codec
+        self._residual = residual
+        self._offered: dict[int, Bytes] = {}
+        self._left_out: dict[int, str] = {}
+        self._waiting = {index for index, tokens in enumerate(roster.tokens) if tokens}
+        self._complete = anyio.Event()
+        if not self._waiting:
+            self._complete.set()
+
+    async def offer(self, member: int, data: Bytes) -> None:
+        """Take a member's bytes, or leave the member out and say why."""
+        problem = await anyio.to_thread.run_sync(self._codec.objection, data, self.part.values)
+        if member not in self._waiting:
+            return  # sent twice, or too late: the first word stands
+        if problem:
+            self._left_out[member] = f"refused: {problem}"
+        else:
+            self._offered[member] = data
+        self._settle(member)
+
+    def leave_out(self, member: int, reason: str) -> None:
+        """Do not wait for a member any longer."""
+        if member in self._waiting:
+            self._left_out[member] = reason
+            self._settle(member)
+
+    async def answer(self, seconds: float) -> None:
+        """Make the answer once all have offered, or after `seconds`."""
+        with anyio.move_on_after(seconds):
+            await self._complete.wait()
+        for member in self._waiting:
+            self._left_out[member] = f"did not arrive within {seconds:.1f} s"
+        self._waiting = set()
+        if self._offered:
+            self.held = await anyio.to_thread.run_sync(self._average)
+        self.answered.set()
+
+    def _settle(self, member: int) -> None:
+        self._waiting.discard(member)
+        if not self._waiting:
+            self._complete.set()
+
+    def _average(self) -> HeldPart:
+        included = sorted(self._offered)
+        weights = self._roster.weights
+        contributions = [(self._offered[member], weights[member]) for member in included]
+        encoded, self.lost = encoded_mean(
+            self._codec, self.part.values, contributions, self._residual
+        )
+        left_out = (LeftOut(it, why, self.part.index) for it, why in sorted(self._left_out.items()))
+        self._offered.clear()
+        return HeldPart(tuple(included), tuple(left_out), encoded)
