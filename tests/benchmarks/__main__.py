@@ -7,6 +7,7 @@ import signal
 import sys
 
 NAMES = {
+    "averaging": "our averaging against stock hivemind's and gloo's: speed, cost, error",
     "inner_outer": "inner and outer settings of the demo, simulated",
     "links": "rounds over slow links: round time, trainer's share, a blocking rival (root)",
     "peer_figures": "start-up, round time, cost of averaging and memory of real peers",
