@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
+import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+
+from tests.benchmarks.namespaces import Site
+from tests.benchmarks.paced_swarm import REPOSITORY
+from tests.e2e.processes import Home
 
 _JOIN_SECONDS = 120.0
 
@@ -27,7 +34,7 @@ class Rival:
     peers: int
     values: int
     codec: str
-    """fp32 or int8 (hivemind's `Uniform8BitQuantization`)."""
+    """A key of `rivals.CODECS`."""
     rounds: int
     inner_steps: int
     """In each round."""
@@ -37,13 +44,78 @@ class Rival:
         return ["-m", "tests.benchmarks.blocking_rival", json.dumps(asdict(self))]
 
 
+@dataclass(frozen=True)
+class Blocked:
+    """What the loop cost; medians or means over rounds and peers."""
+
+    blocked_seconds: float
+    share: float
+    sent_bytes: int
+    """By one peer's interface in a round, headers included."""
+
+
+def run_rivals(
+    home: Home, places: Sequence[Site], rivals: Sequence[Rival], ready: Callable[[], None]
+) -> Blocked:
+    """One rival at each place, `ready` called before they average; all ended on return."""
+    started: list[subprocess.Popen[str]] = []
+    first: tuple[str, ...] = ()
+    try:
+        for place, rival in zip(places, rivals, strict=True):
+            arguments = replace(rival, initial_peers=first).arguments()
+            started.append(
+                subprocess.Popen(
+                    place.command([sys.executable, *arguments]),
+                    cwd=REPOSITORY,
+                    env=home.environment() | {"PYTHONWARNINGS": "ignore"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            first = first or (_line(started[0]),)
+        for process in started[1:]:
+            _line(process)
+        ready()
+        before = [place.bytes_sent() for place in places]
+        _tell(started)
+        told = [json.loads(_line(it)) for it in started]
+        sent = [now.bytes_sent() - then for now, then in zip(places, before, strict=True)]
+        _tell(started)
+    finally:
+        home.end_strays()
+        for process in started:
+            process.communicate()
+    slowest = [max(it) for it in zip(*(one["blocked"] for one in told), strict=True)]
+    return Blocked(
+        statistics.median(slowest),
+        statistics.mean(one["share"] for one in told),
+        int(statistics.mean(sent) / (rivals[0].rounds + 1)),  # the first meeting's too
+    )
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if not line:
+        raise SystemExit("a peer of hivemind's ended before it had averaged")
+    return line
+
+
+def _tell(processes: Sequence[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+
 def main() -> None:
     rival = Rival(**json.loads(sys.argv[1]))
     import hivemind
     import torch
-    from hivemind.compression import NoCompression, Uniform8BitQuantization
 
-    codecs = {"fp32": NoCompression, "int8": Uniform8BitQuantization}
+    from tests.benchmarks.rivals import CODECS
+
     dht = hivemind.DHT(
         host_maddrs=[f"/ip4/{rival.host}/tcp/0"],
         initial_peers=list(rival.initial_peers),
@@ -58,7 +130,10 @@ def main() -> None:
         prefix="rival",
         target_group_size=rival.peers,
         min_group_size=rival.peers,
-        compression=codecs[rival.codec](),
+        min_matchmaking_time=3.0,
+        request_timeout=1.0,
+        bandwidth=1.0,  # the same for all: equal parts
+        compression=CODECS[rival.codec](),
         start=True,
     )
     average = partial(averager.step, timeout=_JOIN_SECONDS, wait=True)

@@ -11,20 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import get_args
+
+import psutil
 
 from swarmpb.spec import RoundSpec
-from tests.benchmarks.blocking_rival import Rival
+from tests.benchmarks.blocking_rival import Rival, run_rivals
+from tests.benchmarks.links_report import HEADER, OURS, Row, draw, line
 from tests.benchmarks.namespaces import Sites, sites
 from tests.benchmarks.paced_swarm import (
-    REPOSITORY,
     PacedPeer,
     PacedSwarm,
     Round,
@@ -37,7 +37,8 @@ from tests.e2e.processes import Home
 
 PEERS = 4
 STEP_SECONDS = 0.1
-RIVAL_CODECS = ("fp32", "int8")
+RIVAL_CODECS = {"fp32": "fp32", "int8": "uniform8"}
+"""By ours, theirs of as many bits."""
 _PATIENCE = 400.0
 _POLL_SECONDS = 0.2
 _REPORT_SECONDS = 3.0
@@ -60,30 +61,6 @@ FULL = Plan(
     3,
 )
 SMALL = Plan({100.0: 500_000}, ("int8",), 2)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One codec, or one rival, on one kind of link; medians over rounds."""
-
-    who: str
-    codec: str
-    megabits: float
-    values: int
-    sent_bytes: int
-    """By one peer in a round, messages only."""
-    bound_seconds: float
-    """`sent_bytes` at the link's rate."""
-    round_seconds: float
-    """Ours: from cut to adoption at the slowest peer. The rival's: how long it blocks."""
-    cycle_seconds: float
-    """From one round to the next."""
-    share: float
-    """Inner steps done of those that the time would have allowed; the mean peer's."""
-
-    @property
-    def over_bound(self) -> float:
-        return self.round_seconds / self.bound_seconds
 
 
 def main() -> None:
@@ -130,10 +107,10 @@ def measure(plan: Plan) -> Iterator[Row]:
                         cycles[rate, codec] = row.cycle_seconds
                         yield row
         for rate, values in plan.values.items():
-            for codec in RIVAL_CODECS:
+            for codec, theirs in RIVAL_CODECS.items():
                 if (rate, codec) in cycles:
                     steps = max(1, round(cycles[rate, codec] / STEP_SECONDS))
-                    yield _rival(home, net, rate, values, codec, steps, plan.rounds)
+                    yield _rival(home, net, rate, values, theirs, steps, plan.rounds)
 
 
 # ---- our peers -------------------------------------------------------------------------
@@ -162,6 +139,7 @@ def _measured(
     for index in range(PEERS):
         net.shape(index, rate)
     shaped = time.time()
+    psutil.cpu_percent()  # from here on
     run_id = peers[0].run_id
     done = 0
     deadline = time.monotonic() + _PATIENCE
@@ -170,6 +148,7 @@ def _measured(
         time.sleep(_POLL_SECONDS)
         found = _rounds_from(swarm.rounds(run_id), shaped)
         done = len(found)
+    busy = psutil.cpu_percent() / 100
     found = dict(sorted(found.items())[:rounds])
     values = peers[0].pace.values
     sent = int(statistics.median(it.bytes_sent for told in found.values() for it in told))
@@ -178,8 +157,8 @@ def _measured(
     ends = [max(it.finished_at for it in told) for told in found.values()]
     shares = [share_of(peer.accounts(), begins[0], ends[-1], STEP_SECONDS) for peer in peers]
     return Row(
-        "murmuration", codec, rate, values, sent, sent * 8e-6 / rate, statistics.median(seconds),
-        (ends[-1] - begins[0]) / len(found), statistics.mean(shares),
+        OURS, codec, rate, values, sent, sent * 8e-6 / rate, statistics.median(seconds),
+        (ends[-1] - begins[0]) / len(found), statistics.mean(shares), busy,
     )  # fmt: skip
 
 
@@ -200,116 +179,30 @@ def _wait_for_rounds(swarm: PacedSwarm, peers: Sequence[PacedPeer], rounds: int)
 
 
 def _check(peers: Sequence[PacedPeer], deadline: float) -> None:
+    if all(peer.alive for peer in peers) and time.monotonic() < deadline:
+        return
     told = "\n".join(peer.told() for peer in peers)
-    if not all(peer.alive for peer in peers):
-        raise SystemExit(f"a peer has ended:\n{told}")
-    if time.monotonic() > deadline:
-        raise SystemExit(f"no round for {_PATIENCE:.0f} s:\n{told}")
-
-
-# ---- the rival -------------------------------------------------------------------------
+    raise SystemExit(f"a peer has ended, or there was no round for {_PATIENCE:.0f} s:\n{told}")
 
 
 def _rival(
     home: Home, net: Sites, rate: float, values: int, codec: str, steps: int, rounds: int
 ) -> Row:
-    """Four peers that block in hivemind's averager after so many inner steps."""
     for index in range(PEERS):
         net.unshape(index)
-    started: list[subprocess.Popen[str]] = []
-    try:
-        addresses: list[str] = []
-        for index in range(PEERS):
-            rival = Rival(index, net[index].address, tuple(addresses[:1]), PEERS, values, codec,
-                          rounds, steps, STEP_SECONDS)  # fmt: skip
-            started.append(
-                subprocess.Popen(
-                    net[index].command([sys.executable, *rival.arguments()]),
-                    cwd=REPOSITORY,
-                    env=home.environment() | {"PYTHONWARNINGS": "ignore"},
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            if not addresses:
-                addresses.append(_line(started[0].stdout).strip())
-        for process in started[1:]:
-            _line(process.stdout)
-        before = [net[index].bytes_sent() for index in range(PEERS)]
+
+    def shape() -> None:
         for index in range(PEERS):
             net.shape(index, rate)
-        _tell(started)
-        told = [json.loads(_line(it.stdout)) for it in started]
-        sent = [net[index].bytes_sent() - before[index] for index in range(PEERS)]
-        _tell(started)
-    finally:
-        home.end_strays()
-        for process in started:
-            process.communicate()
-    blocked = statistics.median(
-        max(it) for it in zip(*(one["blocked"] for one in told), strict=True)
-    )
-    a_round = int(statistics.mean(sent) / (rounds + 1))
+
+    peers = [
+        Rival(index, net[index].address, (), PEERS, values, codec, rounds, steps, STEP_SECONDS)
+        for index in range(PEERS)
+    ]
+    psutil.cpu_percent()
+    found = run_rivals(home, net.places[:PEERS], peers, shape)
     return Row(
-        "hivemind, blocking", codec, rate, values, a_round, a_round * 8e-6 / rate, blocked,
-        steps * STEP_SECONDS + blocked, statistics.mean(one["share"] for one in told),
+        "hivemind, blocking", codec, rate, values, found.sent_bytes, found.sent_bytes * 8e-6 / rate,
+        found.blocked_seconds, steps * STEP_SECONDS + found.blocked_seconds, found.share,
+        psutil.cpu_percent() / 100,
     )  # fmt: skip
-
-
-def _line(stream: IO[str] | None) -> str:
-    assert stream is not None
-    line = stream.readline()
-    if not line:
-        raise SystemExit("a peer of hivemind's ended before it had averaged")
-    return line
-
-
-def _tell(processes: Sequence[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-
-
-# ---- what is shown ---------------------------------------------------------------------
-
-HEADER = (
-    "| who | codec | Mbit/s | values | sent, MB | bound, s | round, s | round / bound "
-    "| cycle, s | trainer computes |\n|---|---|---|---|---|---|---|---|---|---|"
-)
-
-
-def line(row: Row) -> str:
-    return (
-        f"| {row.who} | {row.codec} | {row.megabits:g} | {row.values / 1e6:g}M "
-        f"| {row.sent_bytes / 1e6:.2f} | {row.bound_seconds:.2f} | {row.round_seconds:.2f} "
-        f"| {row.over_bound:.2f} | {row.cycle_seconds:.2f} | {row.share:.1%} |"
-    )
-
-
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Round over bound, and the trainer's share, by codec and rate."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    rates = sorted({row.megabits for row in rows})
-    kinds = list(dict.fromkeys((row.who, row.codec) for row in rows))
-    for who, codec in kinds:
-        mine = {row.megabits: row for row in rows if (row.who, row.codec) == (who, codec)}
-        at = [rate for rate in rates if rate in mine]
-        style: dict[str, Any] = {"marker": "o", "linestyle": "-" if who == "murmuration" else "--"}
-        label = f"{who}, {codec}"
-        if who == "murmuration":
-            left.plot(at, [mine[rate].over_bound for rate in at], label=label, **style)
-        right.plot(at, [100 * mine[rate].share for rate in at], label=label, **style)
-    left.axhline(1.15, color="grey", linewidth=0.8)
-    left.set(xscale="log", xlabel="Mbit/s, each way", ylabel="round / wire's bound")
-    right.set(xscale="log", xlabel="Mbit/s, each way", ylabel="trainer computes, % of the time")
-    for axes in (left, right):
-        axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
-        axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)

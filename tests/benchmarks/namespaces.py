@@ -77,8 +77,10 @@ class Sites:
         segment = min(65536, max(3000, round(megabits * 1e6 / 8 * _SEGMENT_SECONDS)))
         _run("ip", "-n", self.places[index].name, "link", "set", "eth0",
              "gso_max_size", str(segment))  # fmt: skip
+        # not `replace`: a packet in the old queue that is larger than the new burst blocks a link
+        self.unshape(index)
         for place, device in ((self.places[index].name, "eth0"), (self._hub, f"site{index}")):
-            _run("tc", "-n", place, "qdisc", "replace", "dev", device, "root", *limits)
+            _run("tc", "-n", place, "qdisc", "add", "dev", device, "root", *limits)
 
     def unshape(self, index: int) -> None:
         """Let a site send and receive as fast as the machine can."""

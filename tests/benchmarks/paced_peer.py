@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from peer.cli import main
 from peer.training import client
+from tests.benchmarks.nursery import die_with_parent
 
 if __name__ == "__main__":
+    die_with_parent()  # a volunteer's peer outlives its shell, a benchmark's must not
     client.TRAINER_MODULE = "tests.benchmarks.paced_trainer"
     main()

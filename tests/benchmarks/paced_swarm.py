@@ -21,6 +21,7 @@ from coordinator.store import Store
 from swarmpb.signing import OwnerKey
 from swarmpb.spec import RunSpec, preset
 from tests.benchmarks.namespaces import Site
+from tests.benchmarks.nursery import die_with_parent
 from tests.benchmarks.paced_trainer import Account, Pace
 from tests.e2e.processes import COORDINATOR, Home, Lines, PeerProcess, Server
 
@@ -84,16 +85,16 @@ class PacedPeer(PeerProcess):
         host = self._site.address if self._site else "127.0.0.1"
         return (*super().arguments, "--host", host)  # the last one counts
 
+    def environment(self) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+        return self.home.environment() | self.pace.environment() | {"PYTHONPATH": path}
+
     def start(self, *arguments: str, **environment: str) -> None:
         command = [sys.executable, "-m", self.MODULE, *self.arguments, *arguments]
-        path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
         self.process = subprocess.Popen(
             self._site.command(command) if self._site else command,
             start_new_session=True,
-            env=self.home.environment()
-            | self.pace.environment()
-            | {"PYTHONPATH": path}
-            | environment,
+            env=self.environment() | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -170,6 +171,7 @@ def paced_swarm(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=die_with_parent,  # before the first thread of this process
     )
     home.started.append(process)
     yield PacedSwarm(home, Server(process), sites)

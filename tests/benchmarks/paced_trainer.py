@@ -8,7 +8,6 @@ time goes is written to a file, a JSON object in a line.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -28,11 +27,11 @@ from peer.training.memory import FlatVector, SharedVectors
 from peer.training.options import TrainerStart
 from peer.training.process import serve
 from swarmpb.spec import parse_canonical
+from tests.benchmarks.nursery import die_with_parent
 
 if TYPE_CHECKING:
     from peer.training.session import Session  # it imports torch
 
-_PR_SET_PDEATHSIG = 1
 _LOG_SECONDS = 0.25
 _WINDOW = 50_000
 """Values that one inner step changes."""
@@ -164,7 +163,7 @@ class PacedSession:
 def main() -> None:
     """As the real trainer: ends with its daemon, ignores Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     start = TrainerStart.from_argv(sys.argv[1:])
     link = DaemonLink(start.socket)
     spec = parse_canonical(link.spec_bytes)

@@ -27,6 +27,7 @@ from tests.benchmarks.paced_swarm import (
     paced_swarm,
     run_of,
 )
+from tests.benchmarks.plots import PALETTE, figure, save
 
 _START_SECONDS = 180.0
 _POLL_SECONDS = 0.5
@@ -186,17 +187,13 @@ def line(result: Result) -> str:
 
 def draw(plan: Plan, results: Sequence[Result], path: Path) -> None:
     """What each peer merged of what it could have trained."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    made, (axes,) = figure(1, "Merged by each peer of a swarm of fast and slow ones")
     for index, speed in enumerate(plan.speeds):
         ideal = TOKENS_PER_STEP * speed / plan.step_seconds
         shares = [100 * it.merged_per_peer[index] / it.seconds / ideal for it in results]
-        axes.scatter([index] * len(shares), shares)
+        axes.plot([index] * len(shares), shares, "o", color=PALETTE[0])
     axes.axhline(100 * _AIM, color="grey", linewidth=0.8)
     axes.set_xticks(range(len(plan.speeds)), [f"speed {speed:g}" for speed in plan.speeds])
-    axes.set(ylabel="merged, % of what the trainer could do alone", ylim=(0, 105))
-    figure.savefig(path, dpi=120)
+    axes.set_ylabel("% of what its trainer could do alone")
+    axes.set_ylim(0, 105)
+    save(made, path)
