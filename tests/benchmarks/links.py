@@ -16,15 +16,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import get_args
 
 import psutil
 
-from swarmpb.spec import RoundSpec
 from tests.benchmarks.blocking_rival import Rival, run_rivals
 from tests.benchmarks.links_report import HEADER, OURS, Row, draw, line
 from tests.benchmarks.namespaces import Sites, sites
 from tests.benchmarks.paced_swarm import (
+    CODECS,
     PacedPeer,
     PacedSwarm,
     Round,
@@ -41,8 +40,6 @@ RIVAL_CODECS = {"fp32": "fp32", "int8": "uniform8"}
 """By ours, theirs of as many bits."""
 _PATIENCE = 400.0
 _POLL_SECONDS = 0.2
-_REPORT_SECONDS = 3.0
-"""Peers tell their coordinator of a round within this time."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Plan:
 
 FULL = Plan(
     {100.0: 10_000_000, 50.0: 10_000_000, 10.0: 2_500_000},
-    get_args(RoundSpec.model_fields["codec"].annotation),
+    CODECS,
     3,
 )
 SMALL = Plan({100.0: 500_000}, ("int8",), 2)
@@ -84,48 +81,50 @@ def main() -> None:
 def measure(plan: Plan) -> Iterator[Row]:
     """All rows of a plan, as they are measured."""
     runs = {
-        (codec, values): run_of(
-            f"{codec}-{values}",
+        (rate, codec): run_of(
+            f"{codec}-{rate:g}",
             codec=codec,
             target_tokens=1024,
             min_seconds=0.1,
-            max_seconds=3600,
+            max_seconds=0.2,  # whatever the links would sustain
             exchange_seconds=300,
             min_peers=PEERS,
         )
-        for values in dict.fromkeys(plan.values.values())
+        for rate in plan.values
         for codec in plan.codecs
     }
     with sites(PEERS + 1) as net, benchmark_home() as home:
         cycles: dict[tuple[float, str], float] = {}
         with paced_swarm(home, list(runs.values()), net.places) as swarm:
-            for (codec, values), spec in runs.items():
-                rates = [rate for rate, size in plan.values.items() if size == values]
-                with _peers(swarm, net, spec.run_id, values) as peers:
-                    for rate in rates:
-                        row = _measured(swarm, net, peers, codec, rate, plan.rounds)
-                        cycles[rate, codec] = row.cycle_seconds
-                        yield row
-        for rate, values in plan.values.items():
-            for codec, theirs in RIVAL_CODECS.items():
-                if (rate, codec) in cycles:
-                    steps = max(1, round(cycles[rate, codec] / STEP_SECONDS))
-                    yield _rival(home, net, rate, values, theirs, steps, plan.rounds)
+            for (rate, codec), spec in runs.items():
+                # before the peers start: they measure their links, and remember
+                _shape(net, rate)
+                with _peers(swarm, spec.run_id, plan.values[rate]) as peers:
+                    row = _measured(swarm, peers, codec, rate, plan.rounds)
+                cycles[rate, codec] = row.cycle_seconds
+                yield row
+        for rate, codec in cycles:
+            if codec in RIVAL_CODECS:
+                steps = max(1, round(cycles[rate, codec] / STEP_SECONDS))
+                values, theirs = plan.values[rate], RIVAL_CODECS[codec]
+                yield _rival(home, net, rate, values, theirs, steps, plan.rounds)
+
+
+def _shape(net: Sites, rate: float) -> None:
+    for index in range(PEERS):
+        net.shape(index, rate)
 
 
 # ---- our peers -------------------------------------------------------------------------
 
 
 @contextmanager
-def _peers(swarm: PacedSwarm, net: Sites, run_id: str, values: int) -> Iterator[list[PacedPeer]]:
-    """Peers that have committed a first round, over links as fast as the machine."""
-    for index in range(PEERS):
-        net.unshape(index)
+def _peers(swarm: PacedSwarm, run_id: str, values: int) -> Iterator[list[PacedPeer]]:
     peers = [swarm.peer(run_id, index, values, STEP_SECONDS) for index in range(PEERS)]
+    swarm.give_state(peers)
     try:
         for peer in peers:
             peer.start()
-        _wait_for_rounds(swarm, peers, 1)
         yield peers
     finally:
         for peer in peers:
@@ -133,25 +132,16 @@ def _peers(swarm: PacedSwarm, net: Sites, run_id: str, values: int) -> Iterator[
 
 
 def _measured(
-    swarm: PacedSwarm, net: Sites, peers: Sequence[PacedPeer], codec: str, rate: float, rounds: int
+    swarm: PacedSwarm, peers: Sequence[PacedPeer], codec: str, rate: float, rounds: int
 ) -> Row:
-    """Shape the links, and look at the rounds that begin from then on."""
-    for index in range(PEERS):
-        net.shape(index, rate)
-    shaped = time.time()
+    """Look at the rounds after the first, which finds connections and memory cold."""
+    _wait_for_rounds(swarm, peers, 1)
     psutil.cpu_percent()  # from here on
-    run_id = peers[0].run_id
-    done = 0
-    deadline = time.monotonic() + _PATIENCE
-    while done < rounds:
-        _check(peers, deadline)
-        time.sleep(_POLL_SECONDS)
-        found = _rounds_from(swarm.rounds(run_id), shaped)
-        done = len(found)
+    found = _wait_for_rounds(swarm, peers, 1 + rounds)
     busy = psutil.cpu_percent() / 100
-    found = dict(sorted(found.items())[:rounds])
+    found = dict(sorted(found.items())[1 : 1 + rounds])
     values = peers[0].pace.values
-    sent = int(statistics.median(it.bytes_sent for told in found.values() for it in told))
+    sent = int(statistics.mean(it.bytes_sent for told in found.values() for it in told))
     seconds = [max(it.seconds for it in told) for told in found.values()]
     begins = [min(it.finished_at - it.seconds for it in told) for told in found.values()]
     ends = [max(it.finished_at for it in told) for told in found.values()]
@@ -162,20 +152,21 @@ def _measured(
     )  # fmt: skip
 
 
-def _rounds_from(told: Sequence[Round], since: float) -> dict[int, list[Round]]:
-    """By number, the rounds that all peers committed and that began after `since`."""
-    found: dict[int, list[Round]] = {}
-    for it in told:
-        if it.committed and it.finished_at - it.seconds > since:
-            found.setdefault(it.round, []).append(it)
-    return {number: its for number, its in found.items() if len(its) == PEERS}
-
-
-def _wait_for_rounds(swarm: PacedSwarm, peers: Sequence[PacedPeer], rounds: int) -> None:
+def _wait_for_rounds(
+    swarm: PacedSwarm, peers: Sequence[PacedPeer], rounds: int
+) -> dict[int, list[Round]]:
+    """By number, what all peers told of the rounds that all committed, once there are so many."""
     deadline = time.monotonic() + _PATIENCE
-    while len(_rounds_from(swarm.rounds(peers[0].run_id), 0)) < rounds:
+    while True:
         _check(peers, deadline)
         time.sleep(_POLL_SECONDS)
+        found: dict[int, list[Round]] = {}
+        for it in swarm.rounds(peers[0].run_id):
+            if it.committed:
+                found.setdefault(it.round, []).append(it)
+        whole = {number: its for number, its in found.items() if len(its) == PEERS}
+        if len(whole) >= rounds:
+            return whole
 
 
 def _check(peers: Sequence[PacedPeer], deadline: float) -> None:
@@ -191,16 +182,12 @@ def _rival(
     for index in range(PEERS):
         net.unshape(index)
 
-    def shape() -> None:
-        for index in range(PEERS):
-            net.shape(index, rate)
-
     peers = [
         Rival(index, net[index].address, (), PEERS, values, codec, rounds, steps, STEP_SECONDS)
         for index in range(PEERS)
     ]
     psutil.cpu_percent()
-    found = run_rivals(home, net.places[:PEERS], peers, shape)
+    found = run_rivals(home, net.places[:PEERS], peers, lambda: _shape(net, rate))
     return Row(
         "hivemind, blocking", codec, rate, values, found.sent_bytes, found.sent_bytes * 8e-6 / rate,
         found.blocked_seconds, steps * STEP_SECONDS + found.blocked_seconds, found.share,

@@ -21,7 +21,7 @@ class Row:
     megabits: float
     values: int
     sent_bytes: int
-    """By one peer in a round, messages only."""
+    """By the mean peer in a round; ours: messages only, the rival's: all that left it."""
     bound_seconds: float
     """`sent_bytes` at the link's rate."""
     round_seconds: float

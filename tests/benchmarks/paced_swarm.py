@@ -12,14 +12,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+import numpy as np
 
 from coordinator.config import ServeSettings
 from coordinator.registration import sign
 from coordinator.service import CoordinatorService
 from coordinator.store import Store
+from peer.averaging.state import GlobalState
+from peer.checkpoint import save_state
 from swarmpb.signing import OwnerKey
-from swarmpb.spec import RunSpec, preset
+from swarmpb.spec import RoundSpec, RunSpec, preset
 from tests.benchmarks.namespaces import Site
 from tests.benchmarks.nursery import die_with_parent
 from tests.benchmarks.paced_trainer import Account, Pace
@@ -28,6 +32,9 @@ from tests.e2e.processes import COORDINATOR, Home, Lines, PeerProcess, Server
 REPOSITORY = Path(__file__).parents[2]
 TOKENS_PER_STEP = 1024
 """Of the demo's batches, which paced runs keep."""
+CODECS = tuple(
+    name for name in get_args(RoundSpec.model_fields["codec"].annotation) if name != "auto"
+)
 NEVER = 10**13
 """Tokens that no benchmark reaches."""
 
@@ -130,6 +137,15 @@ class PacedSwarm:
         pace = Pace(values, step_seconds, str(self.home.path / f"{name}.jsonl"))
         site = self._sites[index] if self._sites else None
         return PacedPeer(self.home, name, self._coordinator, run_id, pace, site)
+
+    def give_state(self, peers: Sequence[PacedPeer]) -> None:
+        """A checkpoint for each, all the same: nobody has to download what the run begins with."""
+        values = peers[0].pace.values
+        parameters = np.random.default_rng(0).standard_normal(values, np.float32)
+        state = GlobalState(0, 0, parameters, np.zeros(values, np.float32))
+        for peer in peers:
+            peer.folder.mkdir(parents=True)
+            save_state(peer.folder, state)
 
     def rounds(self, run_id: str) -> list[Round]:
         """All that the peers have told of their rounds."""

@@ -97,7 +97,7 @@ class PacedSession:
     def idle(self) -> bool:
         return not self.on and not self._evaluating
 
-    def inner_step(self) -> messages.Progress:
+    def advance(self) -> messages.Progress:
         began = time.monotonic()
         place = int(self._random.integers(max(1, self._vector.size - _WINDOW)))
         noise = self._noise[int(self._random.integers(_WINDOW)) :][:_WINDOW]
