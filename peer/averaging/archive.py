@@ -13,8 +13,8 @@ from random import Random
 
 import anyio.to_thread
 
+from peer.averaging.answers import fetch_part, send_answer
 from peer.averaging.codec_names import codec_named
-from peer.averaging.exchange import fetch_part, send_answer
 from peer.averaging.manifest import (
     Manifest,
     ManifestPart,

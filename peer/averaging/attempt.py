@@ -40,6 +40,8 @@ class Attempt:
     roster: Roster | None = None
     exchange: Exchange | None = None
     roster_known: anyio.Event = field(default_factory=anyio.Event)
+    refusal: str = ""
+    """Why this member refused the leader's roster."""
     traded: anyio.Event = field(default_factory=anyio.Event)
     """The exchange is over on this side."""
     foreseen: GlobalState | None = None

@@ -14,7 +14,7 @@ class Deadlines:
     roster: float = 3.0
     """After that, a member that has cut waits this much longer for the roster."""
     report: float = 2.0
-    """After the exchange time, the leader waits this long for the members' reports."""
+    """After its exchange, the leader waits at least this long for the members' reports."""
     vote: float = 3.0
     """A member that does not answer a ballot in this time is not counted."""
     recovery_tries: int = 4

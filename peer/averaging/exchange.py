@@ -13,36 +13,26 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 
+from peer.averaging.answers import (
+    COLLECT_SHARE,
+    receive_answer,
+    send_answer,
+    silence_seconds,
+)
 from peer.averaging.codec_names import codec_named
-from peer.averaging.codecs import Codec, FlatVector
+from peer.averaging.codecs import FlatVector
 from peer.averaging.feedback import ErrorFeedback, Work
 from peer.averaging.links import FASTEST, Link
 from peer.averaging.manifest import ManifestPart
-from peer.averaging.methods import EXCHANGE, PART
+from peer.averaging.methods import EXCHANGE
 from peer.averaging.owner import PartOwner
 from peer.averaging.parts import HeldPart, Part
 from peer.averaging.roster import (
     Malformed,
     Roster,
-    left_out_messages,
-    parse_left_out,
-    parse_merged,
 )
 from peer.swarm.interface import Network, Refused, Stream, Unreachable
 from swarmpb.v1 import swarm_pb2
-
-COLLECT_SHARE = 0.6
-"""Share of the exchange time in which an owner takes parts; the rest is for its answers."""
-SILENCE_SHARE = 0.1
-SHORTEST_SILENCE = 3.0
-"""Who says nothing for so many seconds is given up; a slow owner says that it lives."""
-_RATED_BYTES = 128 * 1024
-"""A transfer of fewer bytes says nothing about a link."""
-
-
-def silence_seconds(seconds: float) -> float:
-    """The longest silence in an exchange that may take `seconds`."""
-    return min(max(SHORTEST_SILENCE, SILENCE_SHARE * seconds), COLLECT_SHARE * seconds)
 
 
 @dataclass
@@ -82,6 +72,8 @@ class Exchange:
         self._network = network
         self._own = roster.index(network.peer_id)
         self._taken: dict[int, HeldPart] = {}
+        self.lost: set[int] = set()
+        """Members that were unreachable, or silent."""
         self._uploading: set[int] = set()
         """Members whose upload has begun."""
         self.owned = [
@@ -146,7 +138,10 @@ class Exchange:
                     await self._talk(stream, owner, parts, seconds)
                 finally:
                     self.traffic.add(stream)
-        except (Unreachable, Refused) as error:
+        except Refused as error:
+            self._give_up(parts, str(error))
+        except Unreachable as error:
+            self.lost.add(owner)
             self._give_up(parts, str(error))
 
     async def _talk(
@@ -154,8 +149,11 @@ class Exchange:
     ) -> None:
         async def take_answers() -> None:
             try:
-                await self._take_answers(stream, owner, parts, silence_seconds(seconds))
-            except (Unreachable, Refused, Malformed) as error:
+                await self._take_answers(stream, owner, parts, seconds)
+            except (Refused, Malformed) as error:
+                self._give_up(parts, str(error))
+            except Unreachable as error:
+                self.lost.add(owner)
                 self._give_up(parts, str(error))
             tasks.cancel_scope.cancel()
 
@@ -177,10 +175,13 @@ class Exchange:
             await stream.finish(seconds)
 
     async def _take_answers(
-        self, stream: Stream, owner: int, parts: Sequence[Part], silence: float
+        self, stream: Stream, owner: int, parts: Sequence[Part], seconds: float
     ) -> None:
+        silence = silence_seconds(seconds)
+        # an owner that is not stuck does not wait longer
+        patience = anyio.current_time() + COLLECT_SHARE * seconds + silence
         for part in parts:
-            answer = await receive_answer(stream, self.roster, part, self.codec, silence)
+            answer = await receive_answer(stream, self.roster, part, self.codec, silence, patience)
             if isinstance(answer, HeldPart):
                 self._taken[part.index] = answer
             else:
@@ -211,7 +212,9 @@ class Exchange:
         """Members from which nothing has come are not waited for."""
         silence = silence_seconds(seconds)
         await anyio.sleep(silence)
-        for member in set(range(len(self.roster.members))) - self._uploading - {self._own}:
+        absent = set(range(len(self.roster.members))) - self._uploading - {self._own}
+        self.lost |= absent
+        for member in absent:
             self._leave_out(member, f"nothing came within {silence:.1f} s")
 
     def _leave_out(self, member: int, reason: str) -> None:
@@ -260,6 +263,7 @@ class Exchange:
             if await stream.receive(silence) is not None:
                 raise Refused("more than the parts")
         except Unreachable as error:
+            self.lost.add(member)
             self._leave_out(member, str(error))
         except Refused as error:
             self._leave_out(member, f"refused: {error}")
@@ -281,61 +285,10 @@ class Exchange:
             return  # the member is gone; its upload's end says so too
 
 
+_RATED_BYTES = 128 * 1024
+"""A transfer of fewer bytes says nothing about a link."""
+
+
 def rate(size: int, seconds: float) -> int:
     """Bytes per second; 0 where that would say nothing about a link."""
     return int(size / seconds) if size >= _RATED_BYTES and seconds > 0 else 0
-
-
-async def send_answer(stream: Stream, held: HeldPart | None, seconds: float) -> None:
-    """Send an owner's answer: who is in it, then its bytes."""
-    if held is None:
-        await stream.send(swarm_pb2.PartAnswer(void=True), seconds)
-        return
-    left_out = left_out_messages(held.left_out)
-    header = swarm_pb2.PartAnswer(included=held.included, left_out=left_out)
-    await stream.send(header, seconds)
-    await stream.send_data(memoryview(held.encoded), seconds)
-
-
-async def receive_answer(
-    stream: Stream, roster: Roster, part: Part, codec: Codec, silence: float
-) -> HeldPart | None:
-    """Take an answer and check its values; None for a void part.
-
-    Raises `Malformed`, `Refused`, `Unreachable`.
-    """
-    answer = await stream.receive(silence)
-    while answer is not None and answer.waiting:
-        answer = await stream.receive(silence)
-    if answer is None:
-        raise Malformed("an answer without its header")
-    if answer.void:
-        return None
-    included = parse_merged(answer.included, roster)
-    left_out = parse_left_out(answer.left_out, roster)
-    data = bytearray(codec.encoded_bytes(part.values))
-    received = await stream.receive_data(memoryview(data), silence)
-    if received < len(data):
-        raise Malformed(f"an answer of {received} bytes instead of {len(data)}")
-    problem = await anyio.to_thread.run_sync(codec.objection, data, part.values)
-    if problem:
-        raise Malformed(f"an answer with {problem}")
-    return HeldPart(included, left_out, data)
-
-
-async def fetch_part(
-    network: Network, holder: str, roster: Roster, part: Part, seconds: float
-) -> HeldPart:
-    """Get a part's agreed bytes from a member that holds them. Raises as `receive_answer`."""
-    codec, silence = codec_named(roster.codec), silence_seconds(seconds)
-    try:
-        with anyio.fail_after(seconds):
-            async with network.open(holder, PART, silence) as stream:
-                request = swarm_pb2.PartRequest(attempt=roster.attempt, part=part.index)
-                await stream.send(request, silence)
-                held = await receive_answer(stream, roster, part, codec, silence)
-    except TimeoutError as error:
-        raise Unreachable(f"no answer within {seconds:.1f} s") from error
-    if held is None:
-        raise Malformed("a void answer")
-    return held

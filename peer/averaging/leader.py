@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from peer.averaging import methods
 from peer.averaging.agreement import Ballot
+from peer.averaging.answers import silence_seconds
 from peer.averaging.attempt import Attempt
 from peer.averaging.decision import Decision, recover, void
 from peer.averaging.exchange import Exchange
@@ -121,12 +122,13 @@ async def _exchange(rounds: Rounds, attempt: Attempt, roster: Roster) -> dict[in
     message = roster_message(roster, rounds.spec)
     seconds = rounds.spec.round.exchange_seconds + rounds.deadlines.report
     own = roster.index(rounds.network.peer_id)
-    everybody = anyio.Event()
+    news = anyio.Event()
 
     def add(index: int, report: Report) -> None:
+        nonlocal news
         reports[index] = report
-        if len(reports) == len(roster.members):
-            everybody.set()
+        news.set()
+        news = anyio.Event()
 
     async def tell(index: int, member: str) -> None:
         try:
@@ -142,9 +144,10 @@ async def _exchange(rounds: Rounds, attempt: Attempt, roster: Roster) -> dict[in
         exchange = await rounds.exchange(attempt, roster)
         add(own, report_of(exchange.held))
         await rounds.foresee(attempt)
-        # who has not got all of it by now will fetch the rest
-        with anyio.move_on_after(rounds.deadlines.report):
-            await everybody.wait()
+        # who has not got all of it by then will fetch the rest
+        with anyio.move_on_after(max(rounds.deadlines.report, silence_seconds(seconds))):
+            while len(reports.keys() | exchange.lost) < len(roster.members):
+                await news.wait()
         tasks.cancel_scope.cancel()
     return reports
 

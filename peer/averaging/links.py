@@ -23,6 +23,10 @@ SLOWEST = 1_000
 REMEMBERED_EXCHANGES = 8
 FAST_ENOUGH_SECONDS = 1.0
 """Differences between links that are faster than this do not show in a round."""
+STAR_SECONDS = 0.05
+"""A star whose centre is done with its link in so little time beats a butterfly (measured)."""
+UNSEEN_RATE = 1_000_000
+"""Bytes per second that a link is trusted with before it has shown what it can."""
 EXCHANGE_SHARE = 0.2
 """Share of a round that its exchange may take: the answer's delay costs quality."""
 SLOW_LINK = 2_500_000
@@ -90,13 +94,27 @@ def owned_units(units: int, encoded_bytes: int, links: Sequence[Link]) -> list[i
     of which nothing is known counts as the median of the others. Members in client mode own
     nothing, unless all are.
     """
+    if (centre := star_centre(encoded_bytes, links)) is not None:
+        return [units if member == centre else 0 for member in range(len(links))]
     fast_enough = encoded_bytes / FAST_ENOUGH_SECONDS
     rates = [min(rate, fast_enough) for rate in _rates(links)]
-    if len(links) == 1:
-        return [units]
     if not any(rates):
         rates = [1.0] * len(links)
     return _rounded(units, _shares(rates))
+
+
+def star_centre(encoded_bytes: int, links: Sequence[Link]) -> int | None:
+    """The one owner of everything, where that is faster than a butterfly; None where it is not.
+
+    It is for small vectors and few members: each stream costs more than what it carries.
+    """
+    able = [member for member, link in enumerate(links) if not link.client_mode]
+    if not able:
+        return None
+    centre = max(able, key=lambda member: links[member].both_ways)
+    rate = links[centre].both_ways or UNSEEN_RATE
+    seconds = (len(links) - 1) * encoded_bytes / rate
+    return centre if seconds <= STAR_SECONDS else None
 
 
 def exchange_seconds(encoded_bytes: int, links: Sequence[Link]) -> float:

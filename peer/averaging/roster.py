@@ -21,6 +21,7 @@ from peer.averaging.parts import (
     unit_count,
 )
 from peer.averaging.state import GlobalState
+from peer.swarm.interface import printable
 from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
 
@@ -171,7 +172,8 @@ def parse_left_out(entries: Sequence[swarm_pb2.LeftOut], roster: Roster) -> tupl
     require(all(entry.part < len(roster.parts) for entry in entries), "left out of an unknown part")
     require(len({entry.member for entry in entries}) == len(entries), "a member left out twice")
     return tuple(
-        LeftOut(entry.member, entry.reason[:MAX_LEFT_OUT_REASON], entry.part) for entry in entries
+        LeftOut(entry.member, printable(entry.reason, MAX_LEFT_OUT_REASON), entry.part)
+        for entry in entries
     )
 
 

@@ -14,13 +14,12 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-import numpy as np
 from anyio.abc import TaskGroup
 
 from peer.averaging import methods
+from peer.averaging.answers import silence_seconds
 from peer.averaging.archive import Archive
 from peer.averaging.attempt import Attempt, LocalCut, Outcome, outcome_of
-from peer.averaging.codecs import FlatVector
 from peer.averaging.deadlines import DEADLINES, Deadlines
 from peer.averaging.decision import Decision, Voters, answer, promise_message, recover, void
 from peer.averaging.exchange import Exchange
@@ -36,7 +35,7 @@ from peer.averaging.manifest import (
 )
 from peer.averaging.parts import Part
 from peer.averaging.roster import ATTEMPT_BYTES, Malformed, Roster, parse_roster
-from peer.averaging.state import GlobalState, adoption_shift
+from peer.averaging.state import GlobalState, adoption_shift, is_finite
 from peer.swarm.interface import (
     Handler,
     Method,
@@ -115,7 +114,7 @@ class Rounds:
         self._active = attempt  # before the cut: a second leader must not cut in between
         try:
             attempt.cut = await self.local.take_cut()
-            if not await anyio.to_thread.run_sync(_is_finite, attempt.cut.parameters):
+            if not await anyio.to_thread.run_sync(is_finite, attempt.cut.parameters):
                 await self.local.start_over()
                 raise Refused("this peer's parameters are not finite")
         except Refused as refusal:
@@ -253,11 +252,12 @@ class Rounds:
             await attempt.roster_known.wait()
         if attempt.roster is None:
             silent = f"{short(attempt.leader)}, who leads, fell silent before the exchange"
-            await self.conclude(attempt, void(silent))
+            await self.conclude(attempt, void(attempt.refusal or silent))
             return
-        with anyio.move_on_after(self.spec.round.exchange_seconds):
+        seconds = self.spec.round.exchange_seconds
+        with anyio.move_on_after(seconds):
             await attempt.traded.wait()
-        with anyio.move_on_after(self.deadlines.decision):
+        with anyio.move_on_after(self.deadlines.decision + silence_seconds(seconds)):
             await attempt.decided.wait()
         await self.settle(attempt)
 
@@ -286,7 +286,12 @@ class Rounds:
             raise Refused("no cut was made for this roster")
         if attempt.roster is not None:
             raise Refused("the roster is known already")
-        roster = attempt.roster = self._checked(message, attempt)
+        try:
+            roster = attempt.roster = self._checked(message, attempt)
+        except Refused as refusal:
+            attempt.refusal = str(refusal)
+            attempt.roster_known.set()
+            raise
         exchange = await self.exchange(attempt, roster)
         self._tasks.start_soon(self.foresee, attempt)
         return report_message(report_of(exchange.held))
@@ -336,11 +341,6 @@ class Rounds:
         if attempt is None:
             raise Refused("no such attempt here")
         return promise_message(answer(attempt, caller, request))
-
-
-def _is_finite(values: FlatVector) -> bool:
-    with np.errstate(invalid="ignore", over="ignore"):
-        return bool(np.isfinite(values.sum()))  # faster than asking each one
 
 
 def _has(manifest: Manifest, part: Part, member: int) -> bool:

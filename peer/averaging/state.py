@@ -146,3 +146,9 @@ def adoption_shift(
 
 def _subtract(a: FlatVector, b: FlatVector, where: slice, out: FlatVector) -> None:
     np.subtract(a[where], b[where], out=out[where])
+
+
+def is_finite(values: FlatVector) -> bool:
+    """Whether neither a value nor their sum is infinite or NaN; faster than asking each one."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isfinite(values.sum()))

@@ -32,8 +32,7 @@ class Refused(Exception):
     @classmethod
     def by_stranger(cls, reason: str) -> Refused:
         """With a reason as it came in: cut to size, without what a terminal would obey."""
-        cut = reason[:MAX_REASON_LENGTH]
-        return cls("".join(it if it.isprintable() else "?" for it in cut))
+        return cls(printable(reason, MAX_REASON_LENGTH))
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,11 @@ def unary(answer: Callable[[str, Any], Awaitable[Message]], seconds: float = 10)
         await stream.send(await answer(caller, request), seconds)
 
     return handler
+
+
+def printable(text: str, longest: int) -> str:
+    """A stranger's words: cut to size, without what a terminal would obey."""
+    return "".join(it if it.isprintable() else "?" for it in text[:longest])
 
 
 def short(peer_id: str) -> str:

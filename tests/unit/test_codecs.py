@@ -27,9 +27,12 @@ from peer.averaging.codecs import (
     objection_to,
     slabs,
 )
+from peer.averaging.sparse import Sparse
 
 BLOCKWISE: tuple[Codec, ...] = (Fp16(), Int8(), Int4())
 DENSE: tuple[Codec, ...] = (Fp32(), *BLOCKWISE)
+SPARSE = Sparse("sparse", kept=64)
+ALL: tuple[Codec, ...] = (*DENSE, SPARSE)
 LEVELS = {"int8": 127, "int4": 7}
 TINIEST = float(np.finfo(np.float32).smallest_subnormal)
 LOST = 2e-34
@@ -38,6 +41,7 @@ LENGTHS = [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 3, UNIT, UNIT + 1]
 LONG = 2 * SLAB + UNIT + BLOCK + 7
 """Two slabs and a bit, which is no multiple of anything."""
 
+every = pytest.mark.parametrize("codec", ALL, ids=lambda codec: codec.name)
 each = pytest.mark.parametrize("codec", DENSE, ids=lambda codec: codec.name)
 each_blockwise = pytest.mark.parametrize("codec", BLOCKWISE, ids=lambda codec: codec.name)
 
@@ -179,7 +183,7 @@ def test_fp16_rounds_up_to_the_scale_itself(value: float) -> None:
     assert decode(Fp16(), data, 1).tolist() == [1.0]
 
 
-@each
+@every
 @given(values=vectors())
 def test_what_is_lost_is_exactly_what_did_not_arrive(codec: Codec, values: FlatVector) -> None:
     lost = values.copy()
@@ -189,7 +193,7 @@ def test_what_is_lost_is_exactly_what_did_not_arrive(codec: Codec, values: FlatV
         assert not lost.any()
 
 
-@each
+@every
 def test_what_is_lost_of_many_slabs_is_exactly_what_did_not_arrive(codec: Codec) -> None:
     values = gradient(LONG)
     lost = values.copy()
@@ -220,7 +224,7 @@ def test_fp16_carries_values_that_bare_half_precision_would_lose() -> None:
     assert not values.astype(np.float16).any()
 
 
-@each
+@every
 def test_zeros_stay_zeros(codec: Codec) -> None:
     assert not there_and_back(codec, np.zeros(BLOCK + 1, np.float32)).any()
 
@@ -268,7 +272,7 @@ def test_every_length_comes_back(codec: Codec, count: int) -> None:
     np.testing.assert_allclose(back, values, atol=1 / 13)
 
 
-@each
+@every
 @pytest.mark.parametrize("pace", [UNIT, 3 * UNIT, SLAB])
 def test_where_slabs_meet_changes_no_bit(codec: Codec, pace: int) -> None:
     values = gradient(LONG)
@@ -285,7 +289,7 @@ def test_where_slabs_meet_changes_no_bit(codec: Codec, pace: int) -> None:
     assert out.tobytes() == decode(codec, whole, LONG).tobytes()
 
 
-@each
+@every
 @pytest.mark.parametrize("start", [SLAB, 2 * SLAB])
 def test_a_slab_is_decoded_without_the_others(codec: Codec, start: int) -> None:
     data = encode(codec, gradient(LONG))
@@ -304,7 +308,7 @@ def test_a_block_does_not_depend_on_its_neighbours(codec: Codec) -> None:
         assert back[start : start + BLOCK].tobytes() == alone.tobytes()
 
 
-@each
+@every
 def test_the_same_values_are_the_same_bytes_and_those_the_same_bits(codec: Codec) -> None:
     data = encode(codec, gradient(LONG))
     assert encode(codec, gradient(LONG)) == data
@@ -316,7 +320,7 @@ def test_the_same_values_are_the_same_bytes_and_those_the_same_bits(codec: Codec
 # ---- what is never sent ----------------------------------------------------------------------
 
 
-@each
+@every
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, BLOCK, BLOCK + 6])
 def test_what_is_not_finite_is_never_sent(codec: Codec, wrong: float, place: int) -> None:
@@ -326,7 +330,7 @@ def test_what_is_not_finite_is_never_sent(codec: Codec, wrong: float, place: int
         encode(codec, values)
 
 
-@each
+@every
 @pytest.mark.parametrize("wrong", [np.nextafter(np.float32(1e4), np.float32(1e5)), -10_050, 3e38])
 def test_what_is_no_gradient_is_never_sent(codec: Codec, wrong: float) -> None:
     values = np.ones(BLOCK + 7, np.float32)
@@ -335,7 +339,7 @@ def test_what_is_no_gradient_is_never_sent(codec: Codec, wrong: float) -> None:
         encode(codec, values)
 
 
-@each
+@every
 def test_one_wrong_value_in_the_last_slab_is_seen(codec: Codec) -> None:
     values = gradient(LONG)
     values[-1] = np.nan
@@ -343,13 +347,13 @@ def test_one_wrong_value_in_the_last_slab_is_seen(codec: Codec) -> None:
         encode(codec, values)
 
 
-@each
+@every
 @given(values=vectors())
 def test_what_is_sent_is_not_refused(codec: Codec, values: FlatVector) -> None:
     assert codec.objection(encode(codec, values.copy()), values.size) == ""
 
 
-@each
+@every
 @pytest.mark.parametrize("largest", [8191, 8192, 8838, 9000, 10_000])
 def test_the_largest_values_are_not_refused(codec: Codec, largest: float) -> None:
     values = float32(largest, -largest, 1)
@@ -361,7 +365,7 @@ def test_the_largest_values_are_not_refused(codec: Codec, largest: float) -> Non
 # ---- what is refused -------------------------------------------------------------------------
 
 
-@each
+@every
 @given(count=st.integers(0, 2 * BLOCK), off=st.integers(-600, 600).filter(bool))
 def test_bytes_cut_short_or_extended_are_refused(codec: Codec, count: int, off: int) -> None:
     right = codec.encoded_bytes(count)
@@ -448,7 +452,7 @@ def test_random_bytes_are_refused_or_sound(codec: Codec, data: st.DataObject, co
         assert np.abs(values).max() <= 2 * MAX_ABSOLUTE
 
 
-@each
+@every
 @given(garbage=st.binary(max_size=700), count=st.integers(0, 2 * BLOCK))
 def test_bytes_of_any_length_are_judged_without_a_crash(
     codec: Codec, garbage: bytes, count: int
@@ -476,9 +480,10 @@ def test_what_is_objected_to_is_said(largest: float, problem: str) -> None:
 
 
 def test_codecs_are_found_by_the_names_of_the_run_spec() -> None:
-    for codec in DENSE:
+    for codec in ALL:
         assert codec_named(codec.name).name == codec.name
         assert codec_named(codec.name).lossy == (codec.name != "fp32")
     assert all(codec.name == name for name, codec in CODECS.items())
+    assert len(CODECS) == len(ALL)
     with pytest.raises(KeyError):
         codec_named("int3")

@@ -14,8 +14,14 @@ MOST_LINES = 350
 
 PURE = {
     "peer.averaging.agreement",
+    "peer.averaging.codec_names",
     "peer.averaging.codecs",
+    "peer.averaging.feedback",
+    "peer.averaging.links",
+    "peer.averaging.manifest",
     "peer.averaging.parts",
+    "peer.averaging.roster",
+    "peer.averaging.sparse",
     "peer.averaging.state",
     "peer.machine",
     "peer.membership",

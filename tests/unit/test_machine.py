@@ -283,6 +283,28 @@ def test_patience_counts_from_when_the_round_is_due() -> None:
     assert len(due(story)) == 1
 
 
+@pytest.mark.parametrize(
+    ("sustained", "elapsed", "leads"),
+    [
+        (0, 0.9, False),
+        (0, 1.0, True),
+        (7, 6.9, False),
+        (7, 7.0, True),
+        (900, 29.9, False),
+        (900, 30, True),
+    ],
+)
+def test_a_round_is_due_when_the_links_sustain_it(
+    sustained: float, elapsed: float, leads: bool
+) -> None:
+    """And never later than the longest round of the run."""
+    story = training(ORDER[0])
+    story.now = story.peer.adopted_at + elapsed
+    others = SwarmView(tuple(facts(name, at(5)) for name in ORDER[1:]))
+    effects = story.happens(ViewSeen(others, 0.0, TARGET, sustained))
+    assert (Lead(tuple(sorted(ORDER[1:]))) in effects) is leads
+
+
 def test_a_second_view_does_not_lead_a_second_attempt() -> None:
     story = training(ORDER[0])
     assert len(due(story)) == 1
@@ -625,7 +647,13 @@ events = st.one_of(
     st.builds(TrainerLost, st.sampled_from(["memory", "killed", "crash", "data"]), st.just("why")),
     st.just(SwarmJoined()),
     st.just(SwarmLost("why")),
-    st.builds(ViewSeen, views, st.just(0.0), st.sampled_from([0, TARGET])),
+    st.builds(
+        ViewSeen,
+        views,
+        st.just(0.0),
+        st.sampled_from([0, TARGET]),
+        st.sampled_from([0.0, 10.0, 1e9]),
+    ),
     st.builds(StateAdopted, positions, st.sampled_from([0, 100, SPEC.stop.tokens])),
     st.builds(SyncFailed, positions, st.just("why")),
     st.just(FellBehind("why")),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.averaging.attempt import Outcome
+from peer.averaging.links import Link
 from peer.averaging.state import GlobalState
 from peer.display import _fit
 from peer.events import Phase
@@ -51,6 +52,7 @@ def snapshot(**fields: Any) -> Snapshot:
         "peers": 3,
         "target_tokens": 1000,
         "addresses": ("/ip4/10.0.0.1/tcp/1",),
+        "link": Link(5_000_000, 4_000_000),
     }
     return Snapshot(**(values | fields))
 
@@ -159,6 +161,7 @@ def test_the_record_is_one_that_others_believe() -> None:
     assert (facts.position.round, facts.position.digest) == (7, STATE.digest)
     assert facts.phase == "training"
     assert facts.expected_tokens(1001.0) == pytest.approx(20 + 1234.5)
+    assert facts.link == Link(5_000_000, 4_000_000)
 
 
 def test_a_peer_without_a_state_claims_none() -> None:
