@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from tests.benchmarks.processes import BenchmarkProcess, Nursery, ProcessDied, usage_of
@@ -13,10 +14,14 @@ SECONDS = 150.0
 """For anything that a contender does."""
 _SETTLE_SECONDS = 0.2
 """After all are ready: whatever is still on its way arrives."""
+WARM_ROUNDS = 2
+TIMED_ROUNDS = 3
+LARGE = 20_000_000
+"""Vectors of more values have one round less of each."""
 _SAMPLE = 16
-"""Of the timed round, one stretch in so many is compared: enough to see that it was done."""
+"""Of the last round, one stretch in so many is compared: enough to see that it was done."""
 _SLACK = 3.0
-"""How much worse than the first round's the timed round's error may be; feedback adds to it."""
+"""How much worse than the first round's the last round's error may be; feedback adds to it."""
 _ROUNDING = 1e-6
 
 
@@ -28,32 +33,32 @@ class Contender:
     module: str
     function: str
     settings: dict[str, Any]
+    bytes_a_value: int
+    """Memory that a peer takes at most, as seen with ten million values."""
     ring_bytes: int = 0
     """Bytes a value in an all-reduce on a ring, whose traffic cannot be counted but computed."""
-    bytes_a_value: int = 50
-    """Memory that a peer takes at most."""
 
 
 def ours(codec: str) -> Contender:
     """Murmuration's round."""
-    return Contender(f"ours {codec}", "bare_peer", "run", {"codec": codec})
+    return Contender(f"ours {codec}", "bare_peer", "run", {"codec": codec}, 56)
 
 
 def stock(codec: str, part_bytes: int = 2**19) -> Contender:
     """hivemind's averager."""
     settings = {"codec": codec, "part_bytes": part_bytes}
-    return Contender(f"stock {codec}", "rivals", "stock", settings)
+    return Contender(f"stock {codec}", "rivals", "stock", settings, 40)
 
 
 def gloo(codec: str) -> Contender:
     """torch.distributed's all-reduce."""
     size = 2 if codec == "fp16" else 4
-    return Contender(f"gloo {codec}", "rivals", "gloo", {"codec": codec}, size)
+    return Contender(f"gloo {codec}", "rivals", "gloo", {"codec": codec}, 16, size)
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One contender's averaging, once."""
+    """One contender's averaging; of its rounds in memory that is warm, the medians."""
 
     contender: str
     peers: int
@@ -81,7 +86,8 @@ class Measurement:
 @dataclass(frozen=True)
 class _Round:
     wall: float
-    replies: list[dict[str, Any]]
+    exchange: float
+    """0 where it cannot be seen."""
     cpu: float
     p2pd: float
     p2pd_written: int
@@ -96,9 +102,10 @@ class _Group:
         self._others: list[str] = []
 
     def join(self, settings: dict[str, Any], nursery: Nursery) -> None:
+        group = nursery.folder / self._processes[0].name
         for row, process in enumerate(self._processes):
-            folder = nursery.folder / process.name
-            folder.mkdir()
+            folder = group / str(row)
+            folder.mkdir(parents=True)
             process.tell(**settings, row=row, folder=str(folder))
         first, *others = self._processes
         first.tell(initial_peers=[])
@@ -129,14 +136,20 @@ class _Group:
             raise ProcessDied(f"a round went wrong: {'; '.join(problems)}")
         wall = max(reply["ended"] for reply in replies) - began
         return _Round(
-            wall, replies, used.cpu_seconds, used.p2pd_seconds, used.p2pd_written, matching
+            wall=wall,
+            exchange=_exchange_seconds(replies),
+            cpu=used.cpu_seconds,
+            p2pd=used.p2pd_seconds,
+            p2pd_written=used.p2pd_written,
+            matching=matching,
         )
 
 
 def measure(contender: Contender, vectors: Vectors, seed: int, nursery: Nursery) -> Measurement:
-    """Start a contender's processes, average twice, compare the first and time the second."""
+    """Start a contender's processes, compare what their first round gives, time later ones."""
     peers, values = vectors.inputs.shape
     settings = contender.settings | {"peers": peers, "values": values}
+    fewer = values > LARGE
     vectors.results[:] = 0
     with nursery.processes(
         peers, contender.module, contender.function, vectors.descriptor
@@ -146,7 +159,9 @@ def measure(contender: Contender, vectors: Vectors, seed: int, nursery: Nursery)
         first = group.round()
         group.all(do="store")
         compared = vectors.compare()
-        timed = group.round()
+        for _ in range(WARM_ROUNDS - 1 - fewer):
+            group.round()
+        timed = [group.round() for _ in range(TIMED_ROUNDS - fewer)]
         group.all(do="store")
         error = vectors.compare(_SAMPLE).error
         if error > _SLACK * compared.error + _ROUNDING:
@@ -156,22 +171,22 @@ def measure(contender: Contender, vectors: Vectors, seed: int, nursery: Nursery)
         peers=peers,
         values=values,
         seed=seed,
-        wall_seconds=timed.wall,
-        cpu_seconds=timed.cpu,
-        p2pd_seconds=timed.p2pd,
-        matching_seconds=timed.matching,
-        exchange_seconds=_exchange_seconds(timed.replies),
-        megabytes_sent=_bytes_sent(contender, timed, peers, values) / 1e6,
+        wall_seconds=median(it.wall for it in timed),
+        cpu_seconds=median(it.cpu for it in timed),
+        p2pd_seconds=median(it.p2pd for it in timed),
+        matching_seconds=median(it.matching for it in timed),
+        exchange_seconds=median(it.exchange for it in timed) or None,
+        megabytes_sent=median(_bytes_sent(contender, it, peers, values) for it in timed) / 1e6,
         error=compared.error,
         spread=compared.spread,
         first_seconds=first.wall,
     )
 
 
-def _exchange_seconds(replies: list[dict[str, Any]]) -> float | None:
+def _exchange_seconds(replies: list[dict[str, Any]]) -> float:
     spans = [reply["exchanged"] for reply in replies if "exchanged" in reply]
     if not spans:
-        return None
+        return 0.0
     return float(max(end for _, end in spans) - min(begin for begin, _ in spans))
 
 

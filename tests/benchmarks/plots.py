@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = ("#0b5fa5", "#d1495b", "#edae49", "#66a3d2", "#5c6670", "#a9b2ba")
+PALETTE = ("#0b5fa5", "#d1495b", "#edae49", "#8d6a9f", "#66a3d2", "#5c6670", "#a9b2ba")
 """Ours blue, rivals warm, bounds grey; apart in greyscale too, beside their hatches."""
-_HATCHES = ("", "", "///", "///", "", "...")
+_HATCHES = ("", "", "///", "xxx", "///", "", "...")
 _DPI = 110
 _INCHES = 9.0, 3.2
 """Width, and height of a panel."""
@@ -87,5 +87,5 @@ def grouped_bars(path: Path, title: str, groups: Sequence[str], panels: Sequence
             axis.axhline(value, color="#333333", linewidth=0.8, linestyle="--", zorder=3)
         axis.set_ylabel(panel.title)
         axis.set_xticks(range(len(groups)), groups)
-    axes[0].legend(ncols=6, loc="upper left", bbox_to_anchor=(0, 1.13), fontsize=8)
+    axes[0].legend(ncols=7, loc="upper left", bbox_to_anchor=(0, 1.13), fontsize=8)
     save(made, path)

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HIVEMIND_LOGLEVEL", "ERROR")  # read when hivemind is imported
+# both are read when hivemind is imported; its own way of sharing leaves files when it is killed
+os.environ.setdefault("HIVEMIND_LOGLEVEL", "ERROR")
+os.environ.setdefault("HIVEMIND_MEMORY_SHARING_STRATEGY", "file_descriptor")
 
 import hivemind
 import torch
