@@ -87,14 +87,14 @@ def link_message(link: Link) -> swarm_pb2.Link:
     return swarm_pb2.Link(upload=link.upload, download=link.download, client_mode=link.client_mode)
 
 
-def owned_units(units: int, encoded_bytes: int, links: Sequence[Link]) -> list[int]:
+def owned_units(units: int, encoded_bytes: int, links: Sequence[Link], turn: int = 0) -> list[int]:
     """How many of a vector's units each member owns: what its link has left beside its own work.
 
     A link that carries the `encoded_bytes` of the whole vector in a second is as good as any; one
     of which nothing is known counts as the median of the others. Members in client mode own
-    nothing, unless all are.
+    nothing, unless all are. turn: any number, another one for each try.
     """
-    if (centre := star_centre(encoded_bytes, links)) is not None:
+    if (centre := star_centre(encoded_bytes, links, turn)) is not None:
         return [units if member == centre else 0 for member in range(len(links))]
     fast_enough = encoded_bytes / FAST_ENOUGH_SECONDS
     rates = [min(rate, fast_enough) for rate in _rates(links)]
@@ -103,18 +103,19 @@ def owned_units(units: int, encoded_bytes: int, links: Sequence[Link]) -> list[i
     return _rounded(units, _shares(rates))
 
 
-def star_centre(encoded_bytes: int, links: Sequence[Link]) -> int | None:
+def star_centre(encoded_bytes: int, links: Sequence[Link], turn: int) -> int | None:
     """The one owner of everything, where that is faster than a butterfly; None where it is not.
 
-    It is for small vectors and few members: each stream costs more than what it carries.
+    It is for small vectors and few members: each stream costs more than what it carries. Those
+    that are able take turns: one that fails is not the next try's centre again.
     """
-    able = [member for member, link in enumerate(links) if not link.client_mode]
-    if not able:
-        return None
-    centre = max(able, key=lambda member: links[member].both_ways)
-    rate = links[centre].both_ways or UNSEEN_RATE
-    seconds = (len(links) - 1) * encoded_bytes / rate
-    return centre if seconds <= STAR_SECONDS else None
+    carried = (len(links) - 1) * encoded_bytes
+    able = [
+        member
+        for member, link in enumerate(links)
+        if not link.client_mode and carried <= STAR_SECONDS * (link.both_ways or UNSEEN_RATE)
+    ]
+    return able[turn % len(able)] if able else None
 
 
 def exchange_seconds(encoded_bytes: int, links: Sequence[Link]) -> float:

@@ -90,7 +90,7 @@ def form_roster(
         members=members,
         tokens=claimed,
         weights=tuple(bounded_weights(claimed)),
-        units=tuple(owned_units(unit_count(parameters), encoded_bytes, links)),
+        units=tuple(owned_units(unit_count(parameters), encoded_bytes, links, turn=attempt[0])),
         codec=codec,
         parameters=parameters,
     )

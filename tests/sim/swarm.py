@@ -11,11 +11,11 @@ from unittest.mock import patch
 import anyio
 import numpy as np
 
-from peer.averaging import parts
+from peer.averaging import links, parts
+from peer.averaging.answers import silence_seconds
 from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import UNIT, FlatVector
 from peer.averaging.deadlines import DEADLINES
-from peer.averaging.exchange import silence_seconds
 from peer.averaging.leader import lead
 from peer.averaging.links import Link
 from peer.averaging.manifest import Manifest
@@ -32,8 +32,8 @@ PARAMETERS = 11 * UNIT + 300
 """Twelve units, the last a short one: three owners have four parts each."""
 EXCHANGE_SECONDS = 30.0
 SILENCE = silence_seconds(EXCHANGE_SECONDS)
-PROMPT = SILENCE + DEADLINES.report + 0.01
-"""A round without a silent peer, whose report is missing, is decided in so many seconds."""
+PROMPT = SILENCE + silence_seconds(EXCHANGE_SECONDS + DEADLINES.report) + 0.01
+"""A round without a silent peer, whose report may be missing, is decided in so many seconds."""
 IDENTITIES = sorted((PeerIdentity.generate() for _ in range(5)), key=lambda it: it.peer_id)
 SLOW_LINK = Link(500_000, 500_000)
 """In a run with codec "auto", a peer with this link makes the swarm spare bytes."""
@@ -291,12 +291,17 @@ async def simulated_swarm(
     seed: int = 0,
     client_mode: Collection[int] = (),
     smallest_part: int = UNIT,
+    star: bool = False,
 ) -> AsyncIterator[SimulatedSwarm]:
     """A swarm in which owners have several parts.
 
-    tokens: what each peer claims for a cut, 100 by default.
+    tokens: what each peer claims for a cut, 100 by default; star: one peer may own everything,
+    as usual in rounds with so few values.
     """
-    with patch.object(parts, "_SMALLEST_PART", smallest_part):
+    with (
+        patch.object(parts, "_SMALLEST_PART", smallest_part),
+        patch.object(links, "STAR_SECONDS", 10.0 if star else 0.0),
+    ):
         async with anyio.create_task_group() as tasks:
             hub = Hub(tasks)
             members = []

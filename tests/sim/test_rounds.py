@@ -42,6 +42,19 @@ async def test_everybody_ends_a_round_with_the_same_bits(peers: int, codec: str)
             assert peer.outcomes[-1].bytes_sent > 0
 
 
+@pytest.mark.parametrize("codec", CODECS)
+async def test_one_owner_of_everything_gives_everybody_the_same_bits(codec: str) -> None:
+    async with simulated_swarm(4, codec, tokens=(100, 100, 0, 300), star=True) as swarm:
+        for round_ in range(1, 4):
+            await swarm.round(leader=round_)
+            assert len(swarm.finished(round_)) == 4
+            swarm.assert_agreement(round_)
+            manifest = swarm.peers[0].manifest
+            assert len({part.owner for part in manifest.roster.parts}) == 1
+            assert all(part.included == (0, 1, 3) for part in manifest.parts)
+            assert swarm.seconds() == 0
+
+
 async def test_the_round_applies_the_outer_step_to_the_mean_weighted_by_tokens() -> None:
     async with simulated_swarm(3, tokens=(100, 200, 300)) as swarm:
         work = [peer.trains(swarm.random) for peer in swarm.peers]

@@ -16,7 +16,9 @@ from peer.averaging.links import (
     REMEMBERED_EXCHANGES,
     SLOW_LINK,
     SLOWEST,
+    STAR_SECONDS,
     UNKNOWN,
+    UNSEEN_RATE,
     Link,
     LinkMeter,
     choose_codec,
@@ -26,6 +28,7 @@ from peer.averaging.links import (
     owned_units,
     parse_link,
     shortest_round,
+    star_centre,
     sustained_round,
 )
 from peer.averaging.parts import MAX_MEMBERS
@@ -142,6 +145,47 @@ def test_fewer_units_than_members_still_add_up() -> None:
     shares = owned(2, [link(MEGA)] * 5)
     assert sum(shares) == 2
     assert max(shares) == 1
+
+
+# ---- small vectors -------------------------------------------------------------------------
+
+
+def test_a_small_vector_goes_through_one_that_can_be_dialled_and_is_fast_enough() -> None:
+    members = [link(MEGA), link(4 * MEGA), link(2 * MEGA), outgoing(50 * MEGA)]
+    few = int(STAR_SECONDS * 4 * MEGA / 3)
+    assert {star_centre(few, members, turn) for turn in range(8)} == {1}
+    assert owned(7, members, few) == [0, 7, 0, 0]
+    assert star_centre(few + 1, members, 0) is None
+    butterfly = owned(100, members, few + 1)
+    assert sum(butterfly) == 100
+    assert butterfly[3] == 0
+    assert max(butterfly) < 100
+
+
+def test_those_that_are_fast_enough_take_turns_so_that_one_that_fails_is_not_the_next() -> None:
+    members = [link(4 * MEGA), link(MEGA), link(4 * MEGA)]
+    few = int(STAR_SECONDS * 4 * MEGA / 2)
+    assert [star_centre(few, members, turn) for turn in range(4)] == [0, 2, 0, 2]
+    assert owned_units(5, few, members, turn=1) == [0, 0, 5]
+
+
+def test_the_more_members_the_sooner_one_owner_is_not_enough() -> None:
+    size = round(STAR_SECONDS * 10 * MEGA / 4)
+    assert star_centre(size, [link(10 * MEGA)] * 5, 0) == 0
+    assert star_centre(size, [link(10 * MEGA)] * 6, 0) is None
+
+
+def test_a_link_that_has_shown_nothing_is_trusted_with_little() -> None:
+    few = round(STAR_SECONDS * UNSEEN_RATE)
+    assert star_centre(few, [UNKNOWN, UNKNOWN], 0) == 0
+    assert star_centre(few + 1, [UNKNOWN, UNKNOWN], 0) is None
+    assert star_centre(few, [link(SLOWEST), UNKNOWN], 0) == 1
+
+
+def test_nobody_is_the_centre_of_those_that_cannot_be_dialled() -> None:
+    assert star_centre(1, [outgoing(FASTEST)] * 3, 0) is None
+    assert owned(6, [outgoing(FASTEST)] * 3, 1) == [2, 2, 2]
+    assert star_centre(LARGE, [link(SLOWEST)], 0) == 0, "alone one owns everything"
 
 
 # ---- how long an exchange takes ------------------------------------------------------------

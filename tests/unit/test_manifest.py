@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.averaging.codecs import UNIT
-from peer.averaging.links import UNKNOWN
+from peer.averaging.links import Link
 from peer.averaging.manifest import (
     Manifest,
     ManifestPart,
@@ -42,6 +42,8 @@ ATTEMPT = bytes(range(16))
 DIGEST = bytes(range(32))
 ONE, OTHER = b"1" * 32, b"2" * 32
 VOID = ManifestPart(void=True)
+SLOW = Link(1000, 1000)
+"""Too slow for one owner of everything."""
 
 
 @lru_cache
@@ -53,7 +55,7 @@ def base() -> GlobalState:
 def roster(**tokens: int) -> Roster:
     """Of three parts: of 1, 2 and 1 units."""
     claimed = tokens or {"anna": 100, "bert": 300, "cora": 0}
-    pledges = {name: Pledge(count, UNKNOWN) for name, count in claimed.items()}
+    pledges = {name: Pledge(count, SLOW) for name, count in claimed.items()}
     return form_roster(ATTEMPT, base(), "anna", pledges, "int8")
 
 

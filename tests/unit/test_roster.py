@@ -34,6 +34,7 @@ UNITS = 9
 PARAMETERS = UNITS * UNIT - 5
 ATTEMPT = bytes(range(16))
 LINK = Link(1000, 1000)
+"""Too slow for one owner of everything."""
 
 
 @lru_cache
@@ -48,7 +49,7 @@ def formed(pledges: dict[str, Pledge], codec: str = "int8") -> Roster:
 
 def roster(**tokens: int) -> Roster:
     claimed = tokens or {"anna": 100, "bert": 300, "cora": 0}
-    return formed({name: Pledge(count, UNKNOWN) for name, count in claimed.items()})
+    return formed({name: Pledge(count, LINK) for name, count in claimed.items()})
 
 
 # ---- forming one -----------------------------------------------------------------------------
@@ -80,6 +81,8 @@ def test_who_owns_how_much_follows_from_the_links() -> None:
     assert [part.owner for part in found.parts] == [0, 2, 4]
     assert found.parts[-1].stop == PARAMETERS
     assert roster().units == (3, 3, 3), "also those that have only listened"
+    fast = {name: Pledge(5, Link(rate, rate)) for name, rate in (("a", 10**8), ("b", 10**8 + 1))}
+    assert formed(fast).units == (0, 9), "one owner is enough"
 
 
 # ---- on the wire -----------------------------------------------------------------------------
@@ -258,6 +261,8 @@ def test_who_is_left_out_must_be_in_the_roster_once(
         parse_left_out(said, roster())
 
 
-def test_reasons_are_cut_short() -> None:
+def test_reasons_are_cut_short_and_say_nothing_to_a_terminal() -> None:
+    bell = [swarm_pb2.LeftOut(member=1, reason="\x1b[2Jlate\n")]
+    assert parse_left_out(bell, roster()) == (LeftOut(1, "?[2Jlate?", 0),)
     said = [swarm_pb2.LeftOut(member=1, reason="x" * 10_000)]
     assert parse_left_out(said, roster()) == (LeftOut(1, "x" * MAX_LEFT_OUT_REASON, 0),)

@@ -35,6 +35,7 @@ from peer.averaging.state import (
     advance,
     block_count,
     block_place,
+    is_finite,
     outer_step,
     state_digest,
 )
@@ -273,6 +274,17 @@ def test_each_part_is_adopted_for_itself(merged: tuple[int, ...]) -> None:
         since = cut if part.index in merged else old.parameters
         expected = new.parameters[part.where] - since[part.where]
         np.testing.assert_array_equal(shift[part.where], expected)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 500, 999])
+def test_parameters_with_one_value_that_is_no_number_are_seen(wrong: float, place: int) -> None:
+    values = random_vector(1)
+    assert is_finite(values)
+    values[place] = wrong
+    assert not is_finite(values)
+    values[(place + 1) % 1000] = -wrong
+    assert not is_finite(values), "infinities do not make up for each other"
 
 
 # ---- the digest ------------------------------------------------------------------------
