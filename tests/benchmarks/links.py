@@ -36,8 +36,6 @@ from tests.e2e.processes import Home
 
 PEERS = 4
 STEP_SECONDS = 0.1
-RIVAL_CODECS = {"fp32": "fp32", "int8": "uniform8"}
-"""By ours, theirs of as many bits."""
 _PATIENCE = 400.0
 _POLL_SECONDS = 0.2
 
@@ -50,19 +48,22 @@ class Plan:
     """Length of the vector by Mbit/s: shorter where a round would take minutes."""
     codecs: tuple[str, ...]
     rounds: int
+    rivals: dict[str, str]
+    """By our codec, the rival's of as many bits."""
 
 
 FULL = Plan(
     {100.0: 10_000_000, 50.0: 10_000_000, 10.0: 2_500_000},
     CODECS,
     3,
+    {"fp32": "fp32", "int8": "uniform8"},
 )
-SMALL = Plan({100.0: 500_000}, ("int8",), 2)
+SMALL = Plan({100.0: 500_000}, ("int8",), 2, {})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks links")
-    parser.add_argument("--small", action="store_true", help="one codec, a short vector")
+    parser.add_argument("--small", action="store_true", help="one codec, a short vector, no rival")
     parser.add_argument("--out", type=Path, help="folder for links.json and links.png")
     arguments = parser.parse_args()
     plan = SMALL if arguments.small else FULL
@@ -104,9 +105,9 @@ def measure(plan: Plan) -> Iterator[Row]:
                 cycles[rate, codec] = row.cycle_seconds
                 yield row
         for rate, codec in cycles:
-            if codec in RIVAL_CODECS:
+            if codec in plan.rivals:
                 steps = max(1, round(cycles[rate, codec] / STEP_SECONDS))
-                values, theirs = plan.values[rate], RIVAL_CODECS[codec]
+                values, theirs = plan.values[rate], plan.rivals[codec]
                 yield _rival(home, net, rate, values, theirs, steps, plan.rounds)
 
 
@@ -136,9 +137,12 @@ def _measured(
 ) -> Row:
     """Look at the rounds after the first, which finds connections and memory cold."""
     _wait_for_rounds(swarm, peers, 1)
+    before = sum(peer.processor_seconds() for peer in peers)
     psutil.cpu_percent()  # from here on
     found = _wait_for_rounds(swarm, peers, 1 + rounds)
     busy = psutil.cpu_percent() / 100
+    used = sum(peer.processor_seconds() for peer in peers) - before
+    a_round = used / PEERS / (len(found) - 1)
     found = dict(sorted(found.items())[1 : 1 + rounds])
     values = peers[0].pace.values
     sent = int(statistics.mean(it.bytes_sent for told in found.values() for it in told))
@@ -148,7 +152,7 @@ def _measured(
     shares = [share_of(peer.accounts(), begins[0], ends[-1], STEP_SECONDS) for peer in peers]
     return Row(
         OURS, codec, rate, values, sent, sent * 8e-6 / rate, statistics.median(seconds),
-        (ends[-1] - begins[0]) / len(found), statistics.mean(shares), busy,
+        (ends[-1] - begins[0]) / len(found), statistics.mean(shares), busy, a_round,
     )  # fmt: skip
 
 
@@ -191,5 +195,5 @@ def _rival(
     return Row(
         "hivemind, blocking", codec, rate, values, found.sent_bytes, found.sent_bytes * 8e-6 / rate,
         found.blocked_seconds, steps * STEP_SECONDS + found.blocked_seconds, found.share,
-        psutil.cpu_percent() / 100,
+        psutil.cpu_percent() / 100, 0.0,
     )  # fmt: skip

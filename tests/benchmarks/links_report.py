@@ -32,6 +32,8 @@ class Row:
     """Inner steps done of those that the time would have allowed; the mean peer's."""
     busy: float
     """The machine's processors meanwhile, whatever they did; near 1 they decide, not the link."""
+    processor_seconds: float
+    """Of one of our peers' daemon and p2pd, in a round; 0 for the rival, who was not asked."""
 
     @property
     def over_bound(self) -> float:
@@ -40,8 +42,8 @@ class Row:
 
 HEADER = (
     "| who | codec | Mbit/s | values | sent, MB | bound, s | round, s | round / bound "
-    "| cycle, s | trainer computes | cores busy |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|"
+    "| cycle, s | trainer computes | CPU of a peer, s | cores busy |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -50,7 +52,7 @@ def line(row: Row) -> str:
         f"| {row.who} | {row.codec} | {row.megabits:g} | {row.values / 1e6:g}M "
         f"| {row.sent_bytes / 1e6:.2f} | {row.bound_seconds:.2f} | {row.round_seconds:.2f} "
         f"| {row.over_bound:.2f} | {row.cycle_seconds:.2f} | {row.share:.1%} "
-        f"| {row.busy:.0%} |"
+        f"| {row.processor_seconds:.2f} | {row.busy:.0%} |"
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import psutil
 
 from coordinator.config import ServeSettings
 from coordinator.registration import sign
@@ -113,6 +114,12 @@ class PacedPeer(PeerProcess):
         """Kill its processes, and wait until they are gone."""
         if self.alive:
             self.kill()
+
+    def processor_seconds(self) -> float:
+        """That its daemon and p2pd have used so far; the trainer's are its own."""
+        daemon = psutil.Process(self.pid)
+        used = [daemon, *(it for it in daemon.children() if it.name() == "p2pd")]
+        return sum(sum(it.cpu_times()[:2]) for it in used)
 
     def accounts(self) -> list[Account]:
         """Where its trainer's time went, from the start on."""

@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import peer.swarm.libp2p  # noqa: F401  slow, so once for all forks
 from peer import cli, daemon, machine, membership, presence
 from peer.averaging.attempt import Outcome
 from peer.averaging.codecs import FlatVector
-from peer.averaging.deadlines import Deadlines
+from peer.averaging.deadlines import DEADLINES, Deadlines
 from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState
 from peer.training import client
@@ -32,7 +33,8 @@ __all__ = ["WITNESS", "run"]
 
 WITNESS = "MURMURATION_WITNESS"
 """Environment: the file that takes the lines."""
-_DEADLINES = Deadlines(cut=3.0, roster=2.0, report=1.0, vote=1.5)
+_HASTE = 2.0
+"""All waiting times are shorter by this factor, so they stand to each other as a volunteer's."""
 
 
 def run(orders: Orders) -> None:
@@ -43,14 +45,23 @@ def run(orders: Orders) -> None:
     tempfile.tempdir = None  # TMPDIR may be another now
     client.TRAINER_MODULE = "tests.benchmarks.paced_trainer"
     vars(daemon)["LocalWork"] = WitnessedWork
-    vars(daemon)["Rounds"] = partial(Rounds, deadlines=_DEADLINES)
-    for module in (membership, presence):
-        vars(module)["RECORD_SECONDS"] = 5.0
-    presence.PUBLISH_SECONDS = 1.0
-    presence.VIEW_SECONDS = 0.15
-    vars(machine)["LEADER_PATIENCE"] = 0.75
-    machine.RETRY_SECONDS = 0.3
+    _hurry()
     cli.main()
+
+
+def _hurry() -> None:
+    usual = asdict(DEADLINES)
+    tries = usual.pop("recovery_tries")
+    hasty = {name: seconds / _HASTE for name, seconds in usual.items()}
+    deadlines = Deadlines(**hasty, recovery_tries=tries)
+    vars(daemon)["Rounds"] = partial(Rounds, deadlines=deadlines)
+    for module, names in (
+        (membership, ("RECORD_SECONDS",)),
+        (presence, ("RECORD_SECONDS", "PUBLISH_SECONDS", "VIEW_SECONDS")),
+        (machine, ("LEADER_PATIENCE", "RETRY_SECONDS", "DISTRUST_SECONDS")),
+    ):
+        for name in names:
+            vars(module)[name] /= _HASTE
 
 
 class WitnessedWork(LocalWork):
