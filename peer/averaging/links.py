@@ -44,8 +44,11 @@ class Link:
 
     @property
     def both_ways(self) -> int:
-        """What it carries in each direction at once; 0 while not known."""
-        return min(self.upload, self.download)
+        """What it carries in each direction at once; 0 while not known.
+
+        Who owns nothing is not uploaded to, so one direction may have to stand for both.
+        """
+        return min((rate for rate in (self.upload, self.download) if rate), default=0)
 
 
 UNKNOWN = Link()

@@ -211,8 +211,6 @@ class Rounds:
             raise Malformed("its manifest is for another roster")
         if self.local.state.digest != attempt.base.digest:
             raise Malformed("this peer has moved on to another state meanwhile")
-        with anyio.move_on_after(self.spec.round.exchange_seconds):
-            await attempt.traded.wait()  # what is on its way is not fetched a second time
         have = attempt.exchange.held if attempt.exchange else {}
         held = await self.archive.gather(manifest.roster, manifest.parts, have)
         state = await self.archive.replay(attempt.base, manifest, held, attempt.foreseen)
@@ -256,7 +254,7 @@ class Rounds:
             return
         seconds = self.spec.round.exchange_seconds
         with anyio.move_on_after(seconds):
-            await attempt.traded.wait()
+            await attempt.traded.wait()  # what is on its way is not fetched a second time
         with anyio.move_on_after(self.deadlines.decision + silence_seconds(seconds)):
             await attempt.decided.wait()
         await self.settle(attempt)
