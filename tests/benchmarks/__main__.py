@@ -7,8 +7,12 @@ import signal
 import sys
 
 NAMES = {
+    "averaging": "our averaging against stock hivemind's and gloo's: speed, cost, error",
+    "agreement": "one digest after each of 200 rounds, while peers are killed and join",
     "inner_outer": "inner and outer settings of the demo, simulated",
+    "links": "rounds over slow links: round time, trainer's share, a blocking rival (root)",
     "peer_figures": "start-up, round time, cost of averaging and memory of real peers",
+    "speeds": "peers of speeds 1, 1, 0.5 and 0.1: merged tokens a second against the ideal",
 }
 
 

@@ -1,0 +1,212 @@
+"""Real coordinator and peers with paced trainers, at sites of a shaped network or on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import psutil
+
+from coordinator.config import ServeSettings
+from coordinator.registration import sign
+from coordinator.service import CoordinatorService
+from coordinator.store import Store
+from peer.averaging.state import GlobalState
+from peer.checkpoint import save_state
+from swarmpb.signing import OwnerKey
+from swarmpb.spec import RoundSpec, RunSpec, preset
+from tests.benchmarks.namespaces import Site
+from tests.benchmarks.nursery import die_with_parent
+from tests.benchmarks.paced_trainer import Account, Pace
+from tests.e2e.processes import COORDINATOR, Home, Lines, PeerProcess, Server
+
+REPOSITORY = Path(__file__).parents[2]
+TOKENS_PER_STEP = 1024
+"""Of the demo's batches, which paced runs keep."""
+CODECS = tuple(
+    name for name in get_args(RoundSpec.model_fields["codec"].annotation) if name != "auto"
+)
+NEVER = 10**13
+"""Tokens that no benchmark reaches."""
+
+
+def share_of(accounts: Sequence[Account], begin: float, end: float, step_seconds: float) -> float:
+    """Inner steps done between two moments (unix seconds), of those that they allow."""
+    within = [it for it in accounts if begin <= it.at <= end]
+    if len(within) < 2:
+        raise SystemExit("the time measured is too short for a share")
+    steps = within[-1].inner_steps - within[0].inner_steps
+    return steps * step_seconds / (within[-1].at - within[0].at)
+
+
+@dataclass(frozen=True)
+class Round:
+    """A committed round or a void try, as one peer told the coordinator."""
+
+    peer: str
+    round: int
+    committed: bool
+    reason: str
+    digest: bytes
+    seconds: float
+    """From cut to decision, adoption included."""
+    own_tokens: int
+    bytes_sent: int
+    members: int
+    finished_at: float
+    """Unix seconds."""
+
+
+def run_of(run_id: str, **round_: Any) -> RunSpec:
+    """A run that does not end by itself; `round_` replaces keys of the demo's rounds."""
+    values = preset("demo").model_dump()
+    values["run_id"] = run_id
+    values["round"] |= round_
+    values["stop"] = {"tokens": NEVER}
+    return RunSpec.model_validate(values, strict=None)
+
+
+class PacedPeer(PeerProcess):
+    """A `peer join` with a paced trainer, at a site or on this machine's loopback."""
+
+    MODULE = "tests.benchmarks.paced_peer"
+
+    def __init__(
+        self, home: Home, name: str, coordinator: str, run_id: str, pace: Pace, site: Site | None
+    ) -> None:
+        super().__init__(home, name, coordinator, run_id)
+        self.pace = pace
+        self._site = site
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        host = self._site.address if self._site else "127.0.0.1"
+        return (*super().arguments, "--host", host)  # the last one counts
+
+    def environment(self) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
+        return self.home.environment() | self.pace.environment() | {"PYTHONPATH": path}
+
+    def start(self, *arguments: str, **environment: str) -> None:
+        command = [sys.executable, "-m", self.MODULE, *self.arguments, *arguments]
+        self.process = subprocess.Popen(
+            self._site.command(command) if self._site else command,
+            start_new_session=True,
+            env=self.environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.home.started.append(self.process)
+        self.out, self.err = Lines(self.process.stdout), Lines(self.process.stderr)
+
+    def end(self) -> None:
+        """Kill its processes, and wait until they are gone."""
+        if self.alive:
+            self.kill()
+
+    def processor_seconds(self) -> float:
+        """That its daemon and p2pd have used so far; the trainer's are its own."""
+        daemon = psutil.Process(self.pid)
+        used = [daemon, *(it for it in daemon.children() if it.name() == "p2pd")]
+        return sum(sum(it.cpu_times()[:2]) for it in used)
+
+    def accounts(self) -> list[Account]:
+        """Where its trainer's time went, from the start on."""
+        path = Path(self.pace.log)
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [Account(**json.loads(line)) for line in lines if line.endswith("}")]
+
+
+class PacedSwarm:
+    """A coordinator and the peers of one run. Made by `paced_swarm`."""
+
+    def __init__(self, home: Home, server: Server, sites: Sequence[Site]) -> None:
+        self.home = home
+        self.server = server
+        self._sites = sites
+        host = sites[-1].address if sites else "127.0.0.1"
+        self._coordinator = f"{host}:{server.address.rpartition(':')[2]}"
+
+    def peer(self, run_id: str, index: int, values: int, step_seconds: float) -> PacedPeer:
+        """A peer at the site `index`, not started."""
+        name = f"{run_id}-{index}"
+        pace = Pace(values, step_seconds, str(self.home.path / f"{name}.jsonl"))
+        site = self._sites[index] if self._sites else None
+        return PacedPeer(self.home, name, self._coordinator, run_id, pace, site)
+
+    def give_state(self, peers: Sequence[PacedPeer]) -> None:
+        """A checkpoint for each, all the same: nobody has to download what the run begins with."""
+        values = peers[0].pace.values
+        parameters = np.random.default_rng(0).standard_normal(values, np.float32)
+        state = GlobalState(0, 0, parameters, np.zeros(values, np.float32))
+        for peer in peers:
+            peer.folder.mkdir(parents=True)
+            save_state(peer.folder, state)
+
+    def rounds(self, run_id: str) -> list[Round]:
+        """All that the peers have told of their rounds."""
+        with closing(sqlite3.connect(self.home.state / "coordinator.sqlite")) as database:
+            rows = database.execute(
+                "select p.name, o.round, o.committed, o.reason, o.digest, o.seconds, o.own_tokens,"
+                " o.bytes_sent, o.members, o.finished_at_ms / 1000.0 from outcomes o"
+                " join peers p on p.run_id = o.run_id and p.peer_id = o.peer_id"
+                " where o.run_id = ? order by o.id",
+                (run_id,),
+            ).fetchall()
+        return [Round(*row) for row in rows]
+
+
+@contextmanager
+def benchmark_home() -> Iterator[Home]:
+    """Folders that go in the end, with all processes that were started from there."""
+    with tempfile.TemporaryDirectory(prefix="mb-") as folder:
+        home = Home(Path(folder))
+        try:
+            yield home
+        finally:
+            home.end_strays()
+            for process in home.started:
+                process.wait()
+
+
+@contextmanager
+def paced_swarm(
+    home: Home, runs: Sequence[RunSpec], sites: Sequence[Site] = ()
+) -> Iterator[PacedSwarm]:
+    """A coordinator of `runs` at the last of `sites`, on loopback without any; ends with `home`."""
+    _register(home, runs)
+    host = "0.0.0.0" if sites else "127.0.0.1"  # noqa: S104  of its own namespace
+    command = [str(COORDINATOR), "serve", "--host", host, "--grpc-port", "0", "--p2p-port", "0"]
+    process = subprocess.Popen(
+        sites[-1].command(command) if sites else command,
+        env=home.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=die_with_parent,  # before the first thread of this process
+    )
+    home.started.append(process)
+    yield PacedSwarm(home, Server(process), sites)
+
+
+def _register(home: Home, runs: Sequence[RunSpec]) -> None:
+    """As `coordinator run create` does, but before the coordinator starts, and in no time."""
+    home.state.mkdir(parents=True)
+    store = Store.open(ServeSettings(home.state, home.path / "owner.key").database)
+    try:
+        service, key = CoordinatorService(store), OwnerKey.load_or_create(home.path / "owner.key")
+        for spec in runs:
+            service.register(sign(spec, key))
+    finally:
+        store.close()
