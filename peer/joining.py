@@ -14,7 +14,6 @@ import anyio.to_thread
 import psutil
 
 from peer import events
-from peer.allocator import keep_freed_memory
 from peer.checkpoint import load_state
 from peer.config import PeerConfig
 from peer.control import serve_control
@@ -61,7 +60,6 @@ def run_folder(state_dir: Path, run_id: str) -> Path:
 
 async def join(request: JoinRequest) -> events.Stop:
     """Take part in a run until it ends or the user stops it; raises `UserError`."""
-    keep_freed_memory()
     runtime = RuntimeFolder.claim(request.folder, f"a peer of run {request.run_id}")
     stop = events.Stop(0, "left before it had joined")
     failure: UserError | None = None

@@ -44,6 +44,8 @@ class Attempt:
     """Why this member refused the leader's roster."""
     traded: anyio.Event = field(default_factory=anyio.Event)
     """The exchange is over on this side."""
+    foresight: anyio.Event = field(default_factory=anyio.Event)
+    """It is known, or cannot be known, to what the exchange leads."""
     foreseen: GlobalState | None = None
     """Where the parts that this member holds lead to; most likely the round's result."""
     acceptor: Acceptor[swarm_pb2.Decision] = field(default_factory=Acceptor)

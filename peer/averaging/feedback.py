@@ -12,6 +12,7 @@ import numpy as np
 
 from peer.averaging.codecs import SLAB, Codec, FlatVector, slabs
 from peer.averaging.parts import Part
+from peer.averaging.vectors import empty_vector
 
 
 class Work:
@@ -26,7 +27,7 @@ class Work:
         self._base = base
         self._cut = cut
         self._residual = residual
-        self.lost = np.empty_like(base) if lossy else None
+        self.lost = empty_vector(base.size) if lossy else None
         """What the codec has lost of the parts in `encoded`, shape (n,)."""
         self.encoded: set[int] = set()
         """Parts, by index."""

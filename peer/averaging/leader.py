@@ -143,11 +143,11 @@ async def _exchange(rounds: Rounds, attempt: Attempt, roster: Roster) -> dict[in
                 tasks.start_soon(tell, index, member)
         exchange = await rounds.exchange(attempt, roster)
         add(own, report_of(exchange.held))
-        await rounds.foresee(attempt)
         # who has not got all of it by then will fetch the rest
         with anyio.move_on_after(max(rounds.deadlines.report, silence_seconds(seconds))):
             while len(reports.keys() | exchange.lost) < len(roster.members):
                 await news.wait()
+        await attempt.foresight.wait()
         tasks.cancel_scope.cancel()
     return reports
 

@@ -136,18 +136,21 @@ class Rounds:
         attempt.roster_known.set()
         await exchange.run(self.spec.round.exchange_seconds)
         attempt.traded.set()
+        self._tasks.start_soon(self._foresee, attempt, exchange)
         self.links.add(exchange.traffic.link)
         return exchange
 
-    async def foresee(self, attempt: Attempt) -> None:
+    async def _foresee(self, attempt: Attempt, exchange: Exchange) -> None:
         """Do the outer step with the parts at hand while the others are being heard.
 
         Unless somebody was lost, it is the round's.
         """
-        if attempt.exchange is not None and attempt.roster is not None:
+        try:
             attempt.foreseen = await self.archive.foresee(
-                attempt.base, attempt.roster, attempt.exchange.held
+                attempt.base, exchange.roster, exchange.held
             )
+        finally:
+            attempt.foresight.set()
 
     def abandon(self, attempt: Attempt) -> None:
         """Be free for another attempt."""
@@ -212,6 +215,8 @@ class Rounds:
         if self.local.state.digest != attempt.base.digest:
             raise Malformed("this peer has moved on to another state meanwhile")
         have = attempt.exchange.held if attempt.exchange else {}
+        if attempt.traded.is_set():
+            await attempt.foresight.wait()
         held = await self.archive.gather(manifest.roster, manifest.parts, have)
         state = await self.archive.replay(attempt.base, manifest, held, attempt.foreseen)
         self.archive.keep(manifest, held)
@@ -291,7 +296,6 @@ class Rounds:
             attempt.roster_known.set()
             raise
         exchange = await self.exchange(attempt, roster)
-        self._tasks.start_soon(self.foresee, attempt)
         return report_message(report_of(exchange.held))
 
     def _checked(self, message: swarm_pb2.Roster, attempt: Attempt) -> Roster:

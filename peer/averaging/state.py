@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from peer.averaging.codecs import SLAB, Bytes, Codec, FlatVector, slabs
 from peer.averaging.parts import Part
+from peer.averaging.vectors import empty_vector
 
 STATE_BLOCK_BYTES = 512 * 1024
 
@@ -104,7 +105,8 @@ def advance(
 
     answers: every part with the checked bytes of its mean, None for a void one.
     """
-    parameters, momentum = np.empty_like(state.parameters), np.empty_like(state.momentum)
+    size = state.parameters.size
+    parameters, momentum = empty_vector(size), empty_vector(size)
     spare = np.empty(SLAB, np.float32)
     for part, data in answers:
         if data is None:
@@ -134,7 +136,7 @@ def adoption_shift(
     cut stays on top. Elsewhere: theta' - theta, so that all its work rides along. `included`:
     the parts of its work in the mean, in the order of the vector.
     """
-    shift = np.empty_like(cut)
+    shift = empty_vector(cut.size)
     at = 0
     for part in included:
         _subtract(new.parameters, old.parameters, slice(at, part.start), shift)
