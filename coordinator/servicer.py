@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import grpc
+import psutil
 
 from coordinator import domain, wire
 from coordinator.service import CoordinatorService
@@ -60,7 +61,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     async def RegisterRun(  # noqa: N802  named by the proto, like those below
         self, request: coordinator_pb2.RegisterRunRequest, context: _Context
     ) -> coordinator_pb2.RunInfo:
-        if not is_loopback(context.peer()):
+        if not is_local(context.peer()):
             await _refuse(
                 context,
                 grpc.StatusCode.PERMISSION_DENIED,
@@ -134,8 +135,11 @@ async def _refuse(context: _Context, code: grpc.StatusCode, why: str) -> NoRetur
     raise AssertionError("abort always raises")
 
 
-def is_loopback(peer: str) -> bool:
-    """Whether gRPC's name of a caller, such as `ipv4:127.0.0.1:40000`, is on this machine."""
+def is_local(peer: str) -> bool:
+    """Whether gRPC's name of a caller, such as `ipv4:127.0.0.1:40000`, is on this machine.
+
+    A coordinator on a LAN address only is called from that address by its own machine.
+    """
     kind, _, rest = peer.partition(":")
     if kind == "unix":
         return True
@@ -145,4 +149,10 @@ def is_loopback(peer: str) -> bool:
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
+    address = mapped or address
+    return bool(address.is_loopback or str(address) in _own_addresses())
+
+
+def _own_addresses() -> set[str]:
+    cards = psutil.net_if_addrs().values()
+    return {it.address.partition("%")[0] for card in cards for it in card}

@@ -40,8 +40,8 @@ class Attempt:
     roster: Roster | None = None
     exchange: Exchange | None = None
     roster_known: anyio.Event = field(default_factory=anyio.Event)
-    refusal: str = ""
-    """Why this member refused the leader's roster."""
+    no_roster: str = ""
+    """Why there will be none: this member refused it, or the leader gave up."""
     traded: anyio.Event = field(default_factory=anyio.Event)
     """The exchange is over on this side."""
     foresight: anyio.Event = field(default_factory=anyio.Event)
@@ -59,6 +59,11 @@ class Attempt:
         self.foreseen = None
         if self.exchange is not None:
             self.exchange.shed()
+
+    def release(self, reason: str) -> None:
+        """There will be no roster."""
+        self.no_roster = reason
+        self.roster_known.set()
 
     def learn(self, decision: swarm_pb2.Decision) -> None:
         """The roster has decided."""

@@ -19,7 +19,15 @@ from peer.averaging.agreement import (
 from peer.averaging.attempt import Attempt
 from peer.averaging.deadlines import Deadlines
 from peer.averaging.methods import AGREEMENT
-from peer.swarm.interface import Network, Refused, Unreachable, call, short
+from peer.swarm.interface import (
+    MAX_REASON_LENGTH,
+    Network,
+    Refused,
+    Unreachable,
+    call,
+    printable,
+    short,
+)
 from swarmpb.v1 import swarm_pb2
 
 log = logging.getLogger(__name__)
@@ -123,6 +131,10 @@ async def recover(voters: Voters, random: Random) -> Decision:
 def answer(attempt: Attempt, caller: str, request: swarm_pb2.AgreementRequest) -> Promise[Decision]:
     """An acceptor's side: vote on a request of another member of the roster."""
     roster = attempt.roster
+    if roster is None and caller == attempt.leader and request.HasField("learn"):
+        # the leader has given up before there was a roster: what it says binds nobody else
+        attempt.release(printable(request.learn.reason, MAX_REASON_LENGTH))
+        return Promise(True, attempt.acceptor.promised)
     if roster is None or caller not in roster.members:
         raise Refused("not a member of this attempt")
     if request.ballot.proposer != caller:

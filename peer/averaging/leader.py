@@ -12,9 +12,9 @@ from peer.averaging import methods
 from peer.averaging.agreement import Ballot
 from peer.averaging.answers import silence_seconds
 from peer.averaging.attempt import Attempt
-from peer.averaging.decision import Decision, recover, void
+from peer.averaging.decision import Decision, Voters, recover, void
 from peer.averaging.exchange import Exchange
-from peer.averaging.links import choose_codec, parse_link
+from peer.averaging.links import parse_link
 from peer.averaging.manifest import (
     Manifest,
     ManifestPart,
@@ -61,9 +61,11 @@ async def _attempt(rounds: Rounds, attempt: Attempt, others: Sequence[str]) -> D
     pledges, refusals = await _call_for_cut(rounds, attempt, others)
     pledges[rounds.network.peer_id] = Pledge(attempt.cut.tokens, rounds.link)
     if problem := _too_few(pledges, len(others) + 1, rounds.spec.round.min_peers, refusals):
+        # those that have cut are free for the next try
+        freed = Voters(rounds.network, attempt, tuple(pledges), rounds.deadlines)
+        rounds.tasks.start_soon(freed.spread, void(problem))
         return void(problem)
-    links = [pledge.link for pledge in pledges.values()]
-    codec = choose_codec(rounds.spec.round.codec, links)
+    codec = rounds.spec.round.codec
     roster = form_roster(attempt.id, attempt.base, attempt.leader, pledges, codec)
     reports = await _exchange(rounds, attempt, roster)
     decision = await _compile(rounds, attempt, roster, reports)

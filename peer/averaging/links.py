@@ -27,11 +27,9 @@ STAR_SECONDS = 0.05
 """A star whose centre is done with its link in so little time beats a butterfly (measured)."""
 UNSEEN_RATE = 1_000_000
 """Bytes per second that a link is trusted with before it has shown what it can."""
+LEVEL = 1.7
 EXCHANGE_SHARE = 0.2
 """Share of a round that its exchange may take: the answer's delay costs quality."""
-SLOW_LINK = 2_500_000
-"""Bytes per second; below 20 Mbit/s values travel as the sparse codec makes them."""
-_SLOW_CODEC, _USUAL_CODEC = "sparse", "int4"
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def owned_units(units: int, encoded_bytes: int, links: Sequence[Link], turn: int
     if (centre := star_centre(encoded_bytes, links, turn)) is not None:
         return [units if member == centre else 0 for member in range(len(links))]
     fast_enough = encoded_bytes / FAST_ENOUGH_SECONDS
-    rates = [min(rate, fast_enough) for rate in _rates(links)]
+    rates = _levelled([min(rate, fast_enough) for rate in _rates(links)])
     if not any(rates):
         rates = [1.0] * len(links)
     return _rounded(units, _shares(rates))
@@ -151,22 +149,9 @@ def shortest_round(encoded_bytes: int, links: Sequence[Link], longest: float) ->
     return min(exchange_seconds(encoded_bytes, useful) / EXCHANGE_SHARE, longest)
 
 
-def codecs_for(wish: str) -> tuple[str, ...]:
-    """The codecs that rounds may use under a run spec's `round.codec`."""
-    return (_USUAL_CODEC, _SLOW_CODEC) if wish == "auto" else (wish,)
-
-
-def choose_codec(wish: str, links: Sequence[Link]) -> str:
-    """The codec of a round among members with these links."""
-    if wish != "auto":
-        return wish
-    slow = any(0 < link.both_ways < SLOW_LINK for link in links)
-    return _SLOW_CODEC if slow else _USUAL_CODEC
-
-
 def sustained_round(spec: RoundSpec, parameters: int, links: Sequence[Link]) -> float:
     """Seconds between two cuts that the slowest useful link sustains with this spec's codec."""
-    codec = codec_named(choose_codec(spec.codec, links))
+    codec = codec_named(spec.codec)
     return shortest_round(codec.encoded_bytes(parameters), links, spec.max_seconds)
 
 
@@ -174,6 +159,12 @@ def _rates(links: Sequence[Link]) -> list[float]:
     known = [link.both_ways for link in links if link.both_ways]
     usual = float(median(known)) if known else 1.0
     return [0.0 if link.client_mode else float(link.both_ways or usual) for link in links]
+
+
+def _levelled(rates: Sequence[float]) -> list[float]:
+    """Rates near the usual one count as the usual one: measuring is no more exact than that."""
+    usual = median(rate for rate in rates if rate) if any(rates) else 0.0
+    return [usual if usual / LEVEL < rate < usual * LEVEL else rate for rate in rates]
 
 
 def _shares(rates: Sequence[float]) -> list[float]:

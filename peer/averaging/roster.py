@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from peer.averaging.codec_names import codec_named
-from peer.averaging.links import Link, codecs_for, owned_units
+from peer.averaging.links import Link, owned_units
 from peer.averaging.parts import (
     MAX_MEMBERS,
     MAX_TOKENS,
@@ -127,8 +127,7 @@ def parse_roster(message: swarm_pb2.Roster, spec: RunSpec, parameters: int) -> R
     require(list(members) == sorted(set(members)), "the members are not sorted and distinct")
     require(all(_looks_like_peer_id(member) for member in members), "a member has no peer id")
     require(message.leader in members, "the leader is no member")
-    allowed = codecs_for(spec.round.codec)
-    require(message.codec in allowed, f"codec {message.codec[:20]!r} is not the run's")
+    require(message.codec == spec.round.codec, f"codec {message.codec[:20]!r} is not the run's")
     require(message.parameters == parameters, f"{message.parameters} parameters, not {parameters}")
     require(message.exchange_seconds == spec.round.exchange_seconds, "another exchange time")
     require(max(tokens) <= MAX_TOKENS, "a member claims too many tokens")

@@ -75,7 +75,7 @@ class Rounds:
         self.feedback = ErrorFeedback(lossy=spec.round.codec != "fp32")
         self.links = LinkMeter()
         self._spec_hash = spec.hash()
-        self._tasks = tasks
+        self.tasks = tasks
         self._clock = clock
         self._active: Attempt | None = None
         self._attempts: OrderedDict[bytes, Attempt] = OrderedDict()
@@ -136,7 +136,7 @@ class Rounds:
         attempt.roster_known.set()
         await exchange.run(self.spec.round.exchange_seconds)
         attempt.traded.set()
-        self._tasks.start_soon(self._foresee, attempt, exchange)
+        self.tasks.start_soon(self._foresee, attempt, exchange)
         self.links.add(exchange.traffic.link)
         return exchange
 
@@ -182,7 +182,7 @@ class Rounds:
             with anyio.move_on_after(LAST_WORDS_SECONDS):
                 await self.voters(attempt).spread(decision)
         else:
-            self._tasks.start_soon(self.voters(attempt).spread, decision)
+            self.tasks.start_soon(self.voters(attempt).spread, decision)
 
     async def conclude(self, attempt: Attempt, decision: Decision) -> None:
         """Apply a decision: adopt a committed round, or note a void one."""
@@ -255,7 +255,7 @@ class Rounds:
             await attempt.roster_known.wait()
         if attempt.roster is None:
             silent = f"{short(attempt.leader)}, who leads, fell silent before the exchange"
-            await self.conclude(attempt, void(attempt.refusal or silent))
+            await self.conclude(attempt, void(attempt.no_roster or silent))
             return
         seconds = self.spec.round.exchange_seconds
         with anyio.move_on_after(seconds):
@@ -279,7 +279,7 @@ class Rounds:
         if (request.round, request.digest) != (state.round, state.digest):
             raise Refused(f"this peer is at round {state.round}, or has other parameters")
         attempt = await self.begin(request.attempt, caller)
-        self._tasks.start_soon(self._follow, attempt)
+        self.tasks.start_soon(self._follow, attempt)
         link = link_message(self.link)
         return swarm_pb2.CutReply(tokens=attempt.cut.tokens, link=link)
 
@@ -292,8 +292,7 @@ class Rounds:
         try:
             roster = attempt.roster = self._checked(message, attempt)
         except Refused as refusal:
-            attempt.refusal = str(refusal)
-            attempt.roster_known.set()
+            attempt.release(str(refusal))
             raise
         exchange = await self.exchange(attempt, roster)
         return report_message(report_of(exchange.held))

@@ -171,6 +171,9 @@ class Libp2pNetwork:
                 await _try_refuse(stream, str(refusal))
             except Unreachable as error:
                 log.debug("%s: %s", method.name, error)
+            except asyncio.CancelledError:
+                # the loop ends; asyncio would print a traceback for each stream still open
+                log.debug("%s was cut short", method.name)
             except Exception:
                 # a bug of ours must not take the listener down; it is told to both sides
                 log.exception("%s from %s failed", method.name, short(caller))

@@ -132,8 +132,8 @@ class RoundSpec(_Floats):
     """A part that has not been averaged this long after the cut is left out."""
     min_peers: Annotated[int, Field(ge=1, le=64)]
     """Fewer peers than this train on, but do not commit a round."""
-    codec: Literal["auto", "fp32", "fp16", "int8", "int4", "sparse"]
-    """How values travel: whole, in 16, 8 or 4 bits, or only the largest; `auto`: by the links."""
+    codec: Literal["fp32", "fp16", "int8", "int4", "sparse"]
+    """How values travel: whole, in 16, 8 or 4 bits, or only the largest."""
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> RoundSpec:

@@ -33,9 +33,7 @@ from tests.e2e.processes import COORDINATOR, Home, Lines, PeerProcess, Server
 REPOSITORY = Path(__file__).parents[2]
 TOKENS_PER_STEP = 1024
 """Of the demo's batches, which paced runs keep."""
-CODECS = tuple(
-    name for name in get_args(RoundSpec.model_fields["codec"].annotation) if name != "auto"
-)
+CODECS = tuple(name for name in get_args(RoundSpec.model_fields["codec"].annotation))
 NEVER = 10**13
 """Tokens that no benchmark reaches."""
 

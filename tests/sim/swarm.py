@@ -17,7 +17,6 @@ from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import UNIT, FlatVector
 from peer.averaging.deadlines import DEADLINES
 from peer.averaging.leader import lead
-from peer.averaging.links import Link
 from peer.averaging.manifest import Manifest
 from peer.averaging.parts import Part
 from peer.averaging.rounds import Rounds
@@ -35,8 +34,6 @@ SILENCE = silence_seconds(EXCHANGE_SECONDS)
 PROMPT = SILENCE + silence_seconds(EXCHANGE_SECONDS + DEADLINES.report) + 0.01
 """A round without a silent peer, whose report may be missing, is decided in so many seconds."""
 IDENTITIES = sorted((PeerIdentity.generate() for _ in range(5)), key=lambda it: it.peer_id)
-SLOW_LINK = Link(500_000, 500_000)
-"""In a run with codec "auto", a peer with this link makes the swarm spare bytes."""
 
 
 class ClientModeNetwork(MemoryNetwork):
@@ -313,17 +310,14 @@ async def simulated_swarm(
                 await _start(peer, spec_for(codec), tasks, seed + index)
                 members.append(peer)
             swarm = SimulatedSwarm(hub, members, Random(seed))
-            if codec == "sparse":
-                members[0].rounds.links.add(SLOW_LINK)
             yield swarm
             tasks.cancel_scope.cancel()
 
 
 def spec_for(codec: str) -> RunSpec:
-    """The spec of a run whose rounds use a codec; "sparse" is used where a link is slow."""
-    wish = "auto" if codec == "sparse" else codec
+    """The spec of a run whose rounds use a codec."""
     sections: dict[str, Any] = {
-        "codec": wish,
+        "codec": codec,
         "exchange_seconds": EXCHANGE_SECONDS,
         "min_peers": 2,
     }

@@ -16,7 +16,6 @@ from peer.swarm.memory import Crossing
 from tests.sim.swarm import (
     PARAMETERS,
     PROMPT,
-    SLOW_LINK,
     owned_by,
     reads_slowly,
     simulated_swarm,
@@ -182,25 +181,6 @@ async def test_a_peer_in_client_mode_owns_nothing_and_is_in_the_round() -> None:
         assert hidden.outcomes[-1].merged
         assert all(part.included == (0, 1, 2) for part in hidden.manifest.parts)
         assert swarm.seconds() == 0
-
-
-async def test_a_link_that_turns_slow_changes_the_codec_of_the_next_round() -> None:
-    async with simulated_swarm(3, "auto") as swarm:
-        await swarm.round()
-        assert swarm.peers[0].manifest.roster.codec == "int4"
-        if "sparse" not in CODECS:
-            pytest.skip("there is no sparse codec yet")
-        swarm.peers[2].rounds.links.add(SLOW_LINK)
-        for round_ in (2, 3):
-            await swarm.round(leader=1)
-            swarm.assert_agreement(round_)
-            assert len(swarm.finished(round_)) == 3
-            assert swarm.peers[0].manifest.roster.codec == "sparse"
-        swarm.peers[2].rounds.links.add(Link(50_000_000, 50_000_000))
-        await swarm.round()
-        swarm.assert_agreement(4)
-        assert len(swarm.finished(4)) == 3
-        assert swarm.peers[0].manifest.roster.codec == "int4"
 
 
 # ---- rounds that cannot be ------------------------------------------------------------

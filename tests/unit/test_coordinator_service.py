@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from coordinator import servicer
 from coordinator.domain import (
     ForgedReportError,
     InvalidReportError,
@@ -26,7 +27,7 @@ from coordinator.intake import MAX_OUTCOMES, MAX_REASON
 from coordinator.listening import dialled_host, host_port
 from coordinator.registration import sign
 from coordinator.service import CoordinatorService, Limits
-from coordinator.servicer import is_loopback
+from coordinator.servicer import is_local
 from coordinator.store import Store
 from swarmpb.signing import OwnerKey
 from swarmpb.spec import preset
@@ -280,7 +281,13 @@ def test_a_full_run_forgets_the_peer_that_was_silent_longest(desk: Desk) -> None
     ],
 )
 def test_only_callers_on_this_machine_are_local(caller: str, local: bool) -> None:
-    assert is_loopback(caller) is local
+    assert is_local(caller) is local
+
+
+def test_a_caller_from_the_machines_own_address_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servicer, "_own_addresses", lambda: {"10.0.0.7"})
+    assert is_local("ipv4:10.0.0.7:40000")
+    assert not is_local("ipv4:10.0.0.8:40000")
 
 
 def test_a_coordinator_on_every_interface_names_one_that_others_reach() -> None:

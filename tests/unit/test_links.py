@@ -14,15 +14,12 @@ from peer.averaging.links import (
     FAST_ENOUGH_SECONDS,
     FASTEST,
     REMEMBERED_EXCHANGES,
-    SLOW_LINK,
     SLOWEST,
     STAR_SECONDS,
     UNKNOWN,
     UNSEEN_RATE,
     Link,
     LinkMeter,
-    choose_codec,
-    codecs_for,
     exchange_seconds,
     link_message,
     owned_units,
@@ -304,36 +301,6 @@ def test_a_runs_rounds_are_as_short_as_its_codec_allows(codec: str) -> None:
     found = sustained_round(spec, B, members)
     assert found == shortest_round(size, members, 1e5) > 0
     assert sustained_round(spec, B, [link(1000)] * 4) == 1e5
-    auto = spec.model_copy(update={"codec": "auto"})
-    assert sustained_round(auto, B, members) <= found
-
-
-# ---- codecs --------------------------------------------------------------------------------
-
-
-def test_a_run_that_names_a_codec_gets_it() -> None:
-    for wish in ("fp32", "fp16", "int8", "int4"):
-        assert choose_codec(wish, [link(SLOWEST), UNKNOWN]) == wish
-        assert codecs_for(wish) == (wish,)
-
-
-def test_values_travel_sparse_where_a_link_is_slow() -> None:
-    fast = [link(SLOW_LINK)] * 3
-    assert choose_codec("auto", fast) == "int4"
-    assert choose_codec("auto", [*fast, link(SLOW_LINK - 1)]) == "sparse"
-    assert choose_codec("auto", [*fast, Link(SLOW_LINK - 1, FASTEST)]) == "sparse"
-    assert choose_codec("auto", [*fast, outgoing(SLOW_LINK - 1)]) == "sparse"
-
-
-def test_what_is_not_known_is_not_slow() -> None:
-    assert choose_codec("auto", [UNKNOWN, link(FASTEST)]) == "int4"
-    assert choose_codec("auto", []) == "int4"
-
-
-@given(swarms)
-def test_what_is_chosen_may_be_used(members: list[Link]) -> None:
-    for wish in ("auto", "fp32", "int8"):
-        assert choose_codec(wish, members) in codecs_for(wish)
 
 
 # ---- what a peer sees of its link ----------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -194,17 +193,6 @@ def test_a_leader_may_share_out_the_vector_as_it_likes() -> None:
         message = roster_message(roster(), SPEC)
         units(*shares)(message)
         assert parse_roster(message, SPEC, PARAMETERS).units == shares
-
-
-def test_in_a_run_that_leaves_the_codec_open_the_leader_names_one_of_two() -> None:
-    spec = tiny_spec(round={**SPEC.round.model_dump(), "codec": "auto"})
-    for codec in ("int4", "sparse"):
-        message = roster_message(replace(roster(), codec=codec), spec)
-        assert parse_roster(message, spec, PARAMETERS).codec == codec
-    for codec in ("auto", "fp32", "int8"):
-        message = roster_message(replace(roster(), codec=codec), spec)
-        with pytest.raises(Malformed, match=f"codec '{codec}' is not the run's"):
-            parse_roster(message, spec, PARAMETERS)
 
 
 # ---- members by their places -----------------------------------------------------------------
