@@ -66,10 +66,13 @@ async def receive_answer(
     received = await stream.receive_data(memoryview(data), silence)
     if received < len(data):
         raise Malformed(f"an answer of {received} bytes instead of {len(data)}")
-    problem = await anyio.to_thread.run_sync(codec.objection, data, part.values)
-    if problem:
-        raise Malformed(f"an answer with {problem}")
-    return HeldPart(included, left_out, data)
+
+    def checked() -> HeldPart:
+        if problem := codec.objection(data, part.values):
+            raise Malformed(f"an answer with {problem}")
+        return HeldPart(included, left_out, data)
+
+    return await anyio.to_thread.run_sync(checked)
 
 
 async def fetch_part(

@@ -204,7 +204,7 @@ class Exchange:
     async def _offer_own(self) -> None:
         for owned in self.owned if self.roster.tokens[self._own] else ():
             try:
-                await owned.offer(self._own, await self._encode(owned.part))
+                owned.offer(self._own, await self._encode(owned.part))
             except ValueError as error:
                 owned.leave_out(self._own, f"refused: {error}")
 
@@ -258,7 +258,7 @@ class Exchange:
                 received = await stream.receive_data(memoryview(data), silence)
                 if received < size:
                     raise Refused(f"{received} bytes instead of {size}")
-                await owned.offer(member, data)
+                owned.offer(member, data)
             self.traffic.downloads[member] = rate(stream.received, anyio.current_time() - began)
             if await stream.receive(silence) is not None:
                 raise Refused("more than the parts")

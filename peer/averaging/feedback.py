@@ -91,10 +91,13 @@ class ErrorFeedback:
         answered: what the codec lost of this owner's answers that the round was made of.
         """
         if work.lost is not None:
-            if self._sent is None:
-                self._sent = np.zeros_like(work.lost)
-            for part in included:
-                if part.index in work.encoded:  # an owner may claim what was never sent
+            # an owner may claim what was never sent
+            sent = [part for part in included if part.index in work.encoded]
+            if sum(part.values for part in sent) == work.lost.size:
+                self._sent = work.lost
+            else:
+                self._sent = np.zeros_like(work.lost) if self._sent is None else self._sent
+                for part in sent:
                     self._sent[part.where] = work.lost[part.where]
         for part, lost in answered.items():
             self._forget_answered(part)

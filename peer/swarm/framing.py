@@ -7,6 +7,8 @@ this one bounds both. Tensors go as data, without protobuf: each copy of them co
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import anyio
@@ -45,18 +47,23 @@ class FramedStream:
         data = message.SerializeToString()
         if len(data) > self._max_bytes:
             raise ValueError(f"a {type(message).__name__} of {len(data)} bytes is too large")
-        await self._write(_MESSAGE, data, seconds)
+        with self._within(seconds, "did not read"):
+            await self._write(_MESSAGE, data)
 
     async def send_data(self, data: memoryview, seconds: float) -> None:
-        for start in range(0, len(data), DATA_BYTES):
-            await self._write(_DATA, data[start : start + DATA_BYTES], seconds)
+        with self._within(seconds, "did not read") as patience:
+            for start in range(0, len(data), DATA_BYTES):
+                await self._write(_DATA, data[start : start + DATA_BYTES])
+                patience.deadline = anyio.current_time() + seconds
 
     async def finish(self, seconds: float) -> None:
-        await self._write(_END, b"", seconds)
+        with self._within(seconds, "did not read"):
+            await self._write(_END, b"")
 
     async def refuse(self, reason: str, seconds: float) -> None:
         """Tell the other side that its request is refused, and why."""
-        await self._write(_REFUSAL, reason[:MAX_REASON_LENGTH].encode(), seconds)
+        with self._within(seconds, "did not read"):
+            await self._write(_REFUSAL, reason[:MAX_REASON_LENGTH].encode())
         # Closing over unread data resets the stream and may overtake the refusal: read on
         # until the other side has seen it and hung up.
         with anyio.move_on_after(seconds):
@@ -64,11 +71,12 @@ class FramedStream:
                 pass
 
     async def receive(self, seconds: float) -> Any:
-        kind, length = await self._header(seconds)
-        if kind == _DATA:
-            raise Unreachable(f"{self._other} sent data where a message was due")
-        data = bytearray(length)
-        await self._read(memoryview(data), seconds)
+        with self._within(seconds, "was silent") as patience:
+            kind, length = await self._header(patience, seconds)
+            if kind == _DATA:
+                raise Unreachable(f"{self._other} sent data where a message was due")
+            data = bytearray(length)
+            await self._read(memoryview(data), patience, seconds)
         self._next = None
         if kind == _END:
             return None
@@ -80,25 +88,26 @@ class FramedStream:
             raise Unreachable(f"{self._other} sent what cannot be read") from error
 
     async def receive_data(self, into: memoryview, seconds: float) -> int:
-        filled = 0
-        while filled < len(into):
-            kind, length = await self._header(seconds)
-            if kind == _REFUSAL:
-                await self.receive(seconds)  # raises it
-            if kind != _DATA:
-                break
-            if length > len(into) - filled:
-                raise Unreachable(f"{self._other} sent more data than fits")
-            await self._read(into[filled : filled + length], seconds)
-            self._next = None
-            filled += length
+        filled, kind = 0, _DATA
+        with self._within(seconds, "was silent") as patience:
+            while filled < len(into):
+                kind, length = await self._header(patience, seconds)
+                if kind != _DATA:
+                    break
+                if length > len(into) - filled:
+                    raise Unreachable(f"{self._other} sent more data than fits")
+                await self._read(into[filled : filled + length], patience, seconds)
+                self._next = None
+                filled += length
+        if kind == _REFUSAL:
+            await self.receive(seconds)  # raises it
         return filled
 
-    async def _header(self, seconds: float) -> tuple[int, int]:
+    async def _header(self, patience: anyio.CancelScope, seconds: float) -> tuple[int, int]:
         """Kind and length of the next content; says the same until that is read."""
         if self._next is None:
             header = bytearray(_HEADER)
-            await self._read(memoryview(header), seconds)
+            await self._read(memoryview(header), patience, seconds)
             kind, length = header[0], int.from_bytes(header[1:], "big")
             if length > self._max_bytes or kind > _DATA:
                 raise Unreachable(f"{self._other} announced a message of {length} bytes")
@@ -106,31 +115,31 @@ class FramedStream:
             self.received += length
         return self._next
 
-    async def _read(self, into: memoryview, seconds: float) -> None:
-        """Fill `into`; nothing may come for at most `seconds`."""
+    async def _read(self, into: memoryview, patience: anyio.CancelScope, seconds: float) -> None:
+        """Fill `into`; whatever comes renews the patience."""
         at = 0
         while at < len(into):
-            try:
-                with anyio.fail_after(seconds):
-                    piece = await self._reader.read(len(into) - at)
-            except TimeoutError as error:
-                raise Unreachable(f"{self._other} was silent for {seconds:.1f} s") from error
-            except OSError as error:
-                raise Unreachable(f"{self._other} hung up") from error
+            piece = await self._reader.read(len(into) - at)
             if not piece:
                 raise Unreachable(f"{self._other} hung up")
             into[at : at + len(piece)] = piece
             at += len(piece)
+            patience.deadline = anyio.current_time() + seconds
 
-    async def _write(self, kind: int, data: bytes | memoryview, seconds: float) -> None:
+    async def _write(self, kind: int, data: bytes | memoryview) -> None:
+        self._writer.write(bytes([kind]) + len(data).to_bytes(4, "big"))
+        self._writer.write(data)
+        await self._writer.drain()
+        self.sent += len(data)
+
+    @contextmanager
+    def _within(self, seconds: float, failure: str) -> Iterator[anyio.CancelScope]:
+        """Raise `Unreachable` if the connection breaks, or is silent for `seconds`."""
         try:
-            with anyio.fail_after(seconds):
-                self._writer.write(bytes([kind]) + len(data).to_bytes(4, "big"))
-                self._writer.write(data)
-                await self._writer.drain()
+            with anyio.fail_after(seconds) as patience:
+                yield patience
         except TimeoutError as error:
-            raise Unreachable(f"{self._other} did not read for {seconds:.1f} s") from error
+            raise Unreachable(f"{self._other} {failure} for {seconds:.1f} s") from error
         except (OSError, RuntimeError) as error:
             # uvloop says RuntimeError where asyncio says ConnectionResetError
             raise Unreachable(f"{self._other} hung up") from error
-        self.sent += len(data)

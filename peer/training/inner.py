@@ -12,6 +12,8 @@ from peer.training.model import FlatModel
 from peer.training.optimizer import InnerOptimizer
 from swarmpb.spec import RunSpec
 
+MAX_SWARM_OVER_OWN = 1000.0
+
 
 class InnerTraining:
     """A model, its optimizer and its text; totals count from the start of the trainer."""
@@ -29,6 +31,8 @@ class InnerTraining:
         self._optimizer = InnerOptimizer(model, spec)
         self._run_tokens = 0
         self._tokens_at_sync = 0
+        self._swarm_over_own = 1.0
+        """Tokens of the whole swarm for each of this peer's, in the last round."""
         self._left: list[Tensor] = []
         """Micro-batches of the inner step under way."""
         self._loss = 0.0
@@ -75,6 +79,7 @@ class InnerTraining:
         """Take `vector`, shape (n,), as parameters; the optimizer starts anew."""
         self.model.vector.copy_(vector)
         self._optimizer = InnerOptimizer(self.model, self._spec)
+        self._run_tokens = run_tokens  # others' work until now says nothing of their pace
         self.model.gradient.zero_()
         self._left.clear()
         self._synchronise(run_tokens)
@@ -85,13 +90,15 @@ class InnerTraining:
         self._synchronise(run_tokens)
 
     def _synchronise(self, run_tokens: int) -> None:
+        own, merged = self.tokens - self._tokens_at_sync, run_tokens - self._run_tokens
+        self._swarm_over_own = min(max(1.0, merged / own), MAX_SWARM_OVER_OWN) if own else 1.0
         self._run_tokens = run_tokens
         self._tokens_at_sync = self.tokens
 
     def _known_run_tokens(self) -> int:
-        # the run's tokens at the last load or shift, and this peer's own since then: too few
-        # by what the others trained meanwhile, at most one round's tokens
-        return self._run_tokens + self.tokens - self._tokens_at_sync
+        # what was merged, and what all have trained since then if they go on as they did
+        own = self.tokens - self._tokens_at_sync
+        return self._run_tokens + int(own * self._swarm_over_own)
 
     def _add_gradients(self, part: Tensor) -> None:
         # micro-batches count by their share, so the result is that of the whole batch

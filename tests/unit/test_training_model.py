@@ -178,6 +178,16 @@ def test_the_rate_follows_the_tokens_of_the_run() -> None:
     assert not torch.equal(inner.model.vector, before)
 
 
+def test_between_rounds_the_others_are_taken_to_go_on_as_they_did() -> None:
+    inner = training(tiny_spec())
+    inner.load(inner.model.vector.clone(), run_tokens=1000)
+    inner.inner_step()  # 32 tokens
+    assert inner._known_run_tokens() == 1032
+    inner.shift(torch.zeros_like(inner.model.vector), run_tokens=1128)  # four such peers
+    inner.inner_step()
+    assert inner._known_run_tokens() == 1128 + 4 * 32
+
+
 def test_loading_forgets_the_optimizer_and_shifting_does_not() -> None:
     spec = tiny_spec(inner={"warmup_tokens": 0})
     fresh, shifted, loaded = (training(spec) for _ in range(3))
