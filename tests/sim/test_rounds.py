@@ -132,7 +132,7 @@ def after_outer_steps(gradients: list[FlatVector]) -> tuple[FlatVector, FlatVect
 
 @pytest.mark.parametrize(
     ("rates", "owners"),
-    [((170_000, 140_000, 140_000), {0, 1, 2}), ((10**7, 150_000, 20_000), {0, 1})],
+    [((172_000, 100_000, 100_000), {0, 1, 2}), ((10**7, 60_000, 20_000), {0})],
     ids=["a-little", "much"],
 )
 async def test_a_faster_peer_owns_more(rates: tuple[int, ...], owners: set[int]) -> None:
@@ -244,6 +244,17 @@ async def test_too_few_peers_make_a_void_round_that_says_how_many_are_needed() -
         await swarm.round()
         assert not swarm.peers[0].outcomes[-1].committed
         assert swarm.peers[0].reason.startswith("1 of 2 peers needed")
+
+
+async def test_who_has_cut_is_told_at_once_when_too_few_others_have() -> None:
+    async with simulated_swarm(4) as swarm:
+        for peer in swarm.peers[2:]:
+            peer.network.kill()
+        await swarm.round(without=[2, 3])
+        for peer in swarm.peers[:2]:
+            assert not peer.outcomes[-1].committed
+            assert peer.reason.startswith("only 2 of 4 live peers have cut")
+        assert swarm.seconds(0, 1) == 0, "both are free for the next try"
 
 
 async def test_a_peer_that_missed_a_round_replays_it_from_another() -> None:

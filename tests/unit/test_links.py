@@ -88,9 +88,14 @@ def test_a_faster_link_never_owns_less(units: int, members: list[Link]) -> None:
 
 
 def test_shares_follow_from_making_all_finish_at_once() -> None:
-    # T = (2 + 4) / (4 + 4 + 3 + 3); shares (T r - 1) / 2: 5/14 and 1/7
-    members = [link(4 * MEGA), link(3 * MEGA), link(4 * MEGA), link(3 * MEGA)]
-    assert owned(1400, members) == [500, 200, 500, 200]
+    # T = (2 + 4) / (10 + 4 + 4 + 4); shares (T r - 1) / 2: 19/22 and 1/22
+    members = [link(10 * MEGA), link(4 * MEGA), link(4 * MEGA), link(4 * MEGA)]
+    assert owned(2200, members) == [1900, 100, 100, 100]
+
+
+def test_links_that_differ_by_no_more_than_measuring_does_own_equally() -> None:
+    members = [link(10 * MEGA), link(8 * MEGA), link(11 * MEGA), link(9 * MEGA)]
+    assert owned(400, members) == [100] * 4
 
 
 def test_a_slow_link_owns_nothing() -> None:
