@@ -37,6 +37,8 @@ class Attempt:
     base: GlobalState
     cut: LocalCut
     started: float
+    ended: float = 0.0
+    """When the decision was known; monotonic seconds, as `started`."""
     roster: Roster | None = None
     exchange: Exchange | None = None
     roster_known: anyio.Event = field(default_factory=anyio.Event)
@@ -91,15 +93,14 @@ class Outcome:
     """Of this peer, in its cut."""
     loss: float
     seconds: float
+    """From the call for the cut to the decision."""
     bytes_sent: int
     bytes_received: int
     manifest: Manifest | None = None
 
 
-def outcome_of(
-    attempt: Attempt, manifest: Manifest | None, reason: str, own: str, now: float
-) -> Outcome:
-    """The outcome for the peer `own` at `now` (monotonic seconds); no manifest: it is void."""
+def outcome_of(attempt: Attempt, manifest: Manifest | None, reason: str, own: str) -> Outcome:
+    """The outcome of an ended attempt for the peer `own`; no manifest: it is void."""
     roster, exchange, cut = attempt.roster, attempt.exchange, attempt.cut
     member = roster.index(own) if roster else -1
     merged = (
@@ -118,7 +119,7 @@ def outcome_of(
         merged=merged,
         tokens=cut.tokens,
         loss=cut.loss,
-        seconds=now - attempt.started,
+        seconds=attempt.ended - attempt.started,
         bytes_sent=exchange.traffic.sent if exchange else 0,
         bytes_received=exchange.traffic.received if exchange else 0,
     )

@@ -48,7 +48,7 @@ async def lead(rounds: Rounds, others: Sequence[str]) -> None:
     Raises `Refused` if this peer itself cannot take part.
     """
     own = rounds.network.peer_id
-    attempt = await rounds.begin(rounds.random.randbytes(ATTEMPT_BYTES), own)
+    attempt = rounds.enlist(rounds.random.randbytes(ATTEMPT_BYTES), own)
     try:
         decision = await _attempt(rounds, attempt, list(others)[: MAX_MEMBERS - 1])
     except BaseException:
@@ -58,12 +58,14 @@ async def lead(rounds: Rounds, others: Sequence[str]) -> None:
 
 
 async def _attempt(rounds: Rounds, attempt: Attempt, others: Sequence[str]) -> Decision:
-    pledges, refusals = await _call_for_cut(rounds, attempt, others)
-    pledges[rounds.network.peer_id] = Pledge(attempt.cut.tokens, rounds.link)
-    if problem := _too_few(pledges, len(others) + 1, rounds.spec.round.min_peers, refusals):
+    pledges, refusals, own_refusal = await _cut_everywhere(rounds, attempt, others)
+    problem = _too_few(pledges, len(others) + 1, rounds.spec.round.min_peers, refusals)
+    if own_refusal is not None or problem:
         # those that have cut are free for the next try
-        freed = Voters(rounds.network, attempt, tuple(pledges), rounds.deadlines)
-        rounds.tasks.start_soon(freed.spread, void(problem))
+        freed = Voters(rounds.network, attempt, tuple(others), rounds.deadlines)
+        rounds.tasks.start_soon(freed.spread, void(str(own_refusal or problem)))
+        if own_refusal is not None:
+            raise own_refusal
         return void(problem)
     codec = rounds.spec.round.codec
     roster = form_roster(attempt.id, attempt.base, attempt.leader, pledges, codec)
@@ -88,6 +90,27 @@ def _too_few(pledges: dict[str, Pledge], live: int, min_peers: int, refusals: li
     if not any(pledge.tokens for pledge in pledges.values()):
         return "nobody has trained since the last round"
     return ""
+
+
+async def _cut_everywhere(
+    rounds: Rounds, attempt: Attempt, others: Sequence[str]
+) -> tuple[dict[str, Pledge], list[str], Refused | None]:
+    """What those say that have cut, and why others and this peer have not; all at once."""
+    own_refusal: Refused | None = None
+
+    async def cut_here() -> None:
+        nonlocal own_refusal
+        try:
+            await rounds.cut(attempt)
+        except Refused as refusal:
+            own_refusal = refusal
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cut_here)
+        pledges, refusals = await _call_for_cut(rounds, attempt, others)
+    if own_refusal is None:
+        pledges[rounds.network.peer_id] = Pledge(attempt.cut.tokens, rounds.link)
+    return pledges, refusals, own_refusal
 
 
 async def _call_for_cut(

@@ -15,7 +15,7 @@ MAX_MEMBERS = 64
 MAX_TOKENS = 2**40
 """Most tokens that a peer may claim for one cut."""
 MAX_WEIGHT_OVER_MEDIAN = 10.0
-PARTS_OF_AN_OWNER = 4
+PARTS_OF_AN_OWNER = 8
 """An owner answers the first parts while the last are still on their way to it."""
 _SMALLEST_PART = SLAB
 

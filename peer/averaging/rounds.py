@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 from peer.averaging import methods
 from peer.averaging.answers import silence_seconds
 from peer.averaging.archive import Archive
-from peer.averaging.attempt import Attempt, LocalCut, Outcome, outcome_of
+from peer.averaging.attempt import Attempt, LocalCut, outcome_of
 from peer.averaging.deadlines import DEADLINES, Deadlines
 from peer.averaging.decision import Decision, Voters, answer, promise_message, recover, void
 from peer.averaging.exchange import Exchange
@@ -100,8 +100,8 @@ class Rounds:
 
     # ---- an attempt, from cut to conclusion --------------------------------------------
 
-    async def begin(self, attempt_id: bytes, leader: str) -> Attempt:
-        """Cut for an attempt; `Refused` if this peer cannot take part in it."""
+    def enlist(self, attempt_id: bytes, leader: str) -> Attempt:
+        """Be in an attempt from now on; `Refused` if this peer cannot take part in it."""
         if self._active is not None:
             raise Refused(f"round {self._active.base.round} is still being decided")
         if why := self.local.unwilling():
@@ -112,6 +112,13 @@ class Rounds:
         nothing = LocalCut(base.parameters, 0, float("nan"))
         attempt = Attempt(attempt_id, leader, base, nothing, self._clock())
         self._active = attempt  # before the cut: a second leader must not cut in between
+        self._attempts[attempt_id] = attempt
+        while len(self._attempts) > KEPT_ATTEMPTS:
+            self._attempts.popitem(last=False)
+        return attempt
+
+    async def cut(self, attempt: Attempt) -> None:
+        """Cut for an attempt; after `Refused` it is over for this peer."""
         try:
             attempt.cut = await self.local.take_cut()
             if not await anyio.to_thread.run_sync(is_finite, attempt.cut.parameters):
@@ -123,10 +130,6 @@ class Rounds:
         except BaseException:
             self.abandon(attempt)
             raise
-        self._attempts[attempt_id] = attempt
-        while len(self._attempts) > KEPT_ATTEMPTS:
-            self._attempts.popitem(last=False)
-        return attempt
 
     async def exchange(self, attempt: Attempt, roster: Roster) -> Exchange:
         """Trade the parts of an attempt's roster."""
@@ -186,10 +189,11 @@ class Rounds:
 
     async def conclude(self, attempt: Attempt, decision: Decision) -> None:
         """Apply a decision: adopt a committed round, or note a void one."""
+        attempt.ended, own = self._clock(), self.network.peer_id
         try:
             if not decision.HasField("manifest"):
                 self._keep_in_doubt(attempt)
-                await self.local.conclude(self._outcome(attempt, None, decision.reason))
+                await self.local.conclude(outcome_of(attempt, None, decision.reason, own))
                 return
             manifest = parse_manifest(decision.manifest, self.spec, attempt.base.parameters.size)
             await self._adopt(attempt, manifest)
@@ -247,7 +251,8 @@ class Rounds:
         if exchange is not None:
             self.feedback.keep(exchange.work, included, exchange.answered(manifest.parts))
         reason = left_out_reason(manifest, member) if attempt.cut.tokens else "no inner work yet"
-        await self.local.adopt(state, shift, self._outcome(attempt, manifest, reason))
+        outcome = outcome_of(attempt, manifest, reason, self.network.peer_id)
+        await self.local.adopt(state, shift, outcome)
 
     async def _follow(self, attempt: Attempt) -> None:
         """See an attempt of another leader through."""
@@ -264,10 +269,6 @@ class Rounds:
             await attempt.decided.wait()
         await self.settle(attempt)
 
-    def _outcome(self, attempt: Attempt, manifest: Manifest | None, reason: str) -> Outcome:
-        now = self._clock()
-        return outcome_of(attempt, manifest, reason, self.network.peer_id, now)
-
     # ---- what other peers ask ----------------------------------------------------------
 
     async def _on_cut(self, caller: str, request: swarm_pb2.CutRequest) -> swarm_pb2.CutReply:
@@ -278,7 +279,8 @@ class Rounds:
         state = self.local.state
         if (request.round, request.digest) != (state.round, state.digest):
             raise Refused(f"this peer is at round {state.round}, or has other parameters")
-        attempt = await self.begin(request.attempt, caller)
+        attempt = self.enlist(request.attempt, caller)
+        await self.cut(attempt)
         self.tasks.start_soon(self._follow, attempt)
         link = link_message(self.link)
         return swarm_pb2.CutReply(tokens=attempt.cut.tokens, link=link)

@@ -74,5 +74,8 @@ async def test_a_peer_whose_own_parameters_are_not_finite_does_not_lead() -> Non
         with pytest.raises(Refused, match="not finite"):
             await lead(leader.rounds, others)
         assert not leader.busy
+        for peer in swarm.peers[1:]:
+            await peer.concluded.wait()
+            assert "not finite" in peer.reason, "who has cut is told why it was in vain"
         await swarm.attempt(leader=1)
         assert [peer.state.round for peer in swarm.peers] == [0, 1, 1]
