@@ -209,8 +209,7 @@ class Rounds:
         """The others may have committed what is void here: see `finish_late`."""
         if attempt.exchange is not None:
             # the trainer's own copy is overwritten by the next cut
-            parameters = attempt.cut.parameters.copy()
-            attempt.cut = replace(attempt.cut, parameters=parameters)
+            attempt.cut = replace(attempt.cut, parameters=attempt.cut.parameters.copy())
             self._doubtful = attempt
 
     async def _adopt(self, attempt: Attempt, manifest: Manifest) -> None:

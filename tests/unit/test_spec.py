@@ -145,7 +145,7 @@ def test_every_fault_is_named_at_once() -> None:
         "run_id: String should match pattern '^[a-z0-9][a-z0-9-]{0,62}$'",
         "seed: Input should be greater than or equal to 0",
         "outer.momentum: Input should be less than 1",
-        "round.codec: Input should be 'auto', 'fp32', 'fp16', 'int8', 'int4' or 'sparse'",
+        "round.codec: Input should be 'fp32', 'fp16', 'int8', 'int4' or 'sparse'",
         "round.speed: unknown key",
         "stop.tokens: missing",
         "colour: unknown key",
