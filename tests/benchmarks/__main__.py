@@ -12,6 +12,7 @@ NAMES = {
     "inner_outer": "inner and outer settings of the demo, simulated",
     "links": "rounds over slow links: round time, trainer's share, a blocking rival (root)",
     "peer_figures": "start-up, round time, cost of averaging and memory of real peers",
+    "quality": "loss of rare, lossy, late exchanges against data parallel, simulated",
     "speeds": "peers of speeds 1, 1, 0.5 and 0.1: merged tokens a second against the ideal",
 }
 
