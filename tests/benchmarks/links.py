@@ -58,7 +58,7 @@ FULL = Plan(
     3,
     {"fp32": "fp32", "int8": "uniform8"},
 )
-SMALL = Plan({100.0: 500_000}, ("int8",), 2, {})
+SMALL = Plan({100.0: 500_000}, ("int8",), 10, {})
 
 
 def main() -> None:

@@ -154,7 +154,7 @@ def test_a_bad_spec_is_told_with_all_its_faults_in_one_line(
         preset_text("demo")
         .replace("seed = 1", "sede = 1")
         .replace("momentum = 0.5", "momentum = 1.5")
-        .replace('codec = "int8"', 'codec = "int3"')
+        .replace('codec = "int4"', 'codec = "int3"')
     )
     told = shared_home.run("run", "create", str(spec), "--coordinator", shared.address)
     assert told.returncode == Exit.BAD_SPEC
