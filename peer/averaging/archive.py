@@ -135,7 +135,7 @@ class Archive:
         missing: list[int] = []
         for index, agreed in enumerate(parts):
             mine = have.get(index)
-            if mine is not None and mine.digest == agreed.digest:
+            if mine is not None and mine.is_what(agreed.digest, agreed.included):
                 gathered[index] = mine
             elif not agreed.void:
                 missing.append(index)
@@ -197,7 +197,7 @@ class Archive:
             except (Unreachable, Refused, Malformed) as error:
                 log.debug("part %d from %s: %s", index, short(holder), error)
                 continue
-            if part.digest == agreed.digest:
+            if part.is_what(agreed.digest, agreed.included):
                 return part
         return None
 

@@ -122,10 +122,9 @@ class Exchange:
         }
 
     def shed(self) -> None:
-        """Let go of the vectors; the answers stay."""
+        """Let go of all that is large; who has yet to take an answer from here gets it."""
         self.work.shed()
-        for owned in self.owned:
-            owned.lost = None
+        self._taken, self.owned = {}, []
 
     # ---- as a member -------------------------------------------------------------------
 
@@ -164,15 +163,15 @@ class Exchange:
     async def _upload(self, stream: Stream, parts: Sequence[Part], seconds: float) -> None:
         try:
             await stream.send(swarm_pb2.Upload(attempt=self.roster.attempt), seconds)
-            for part in parts if self.roster.tokens[self._own] else ():
-                await stream.send_data(memoryview(await self._encode(part)), seconds)
+            try:
+                for part in parts if self.roster.tokens[self._own] else ():
+                    await stream.send_data(memoryview(await self._encode(part)), seconds)
+            except ValueError as error:
+                # this peer's own values are no numbers to send: the owner leaves it out
+                self._give_up(parts, str(error))
             await stream.finish(seconds)
         except Unreachable:
             return  # the answers say why, or come all the same
-        except ValueError as error:
-            # this peer's own values are no numbers to send: the owner leaves it out
-            self._give_up(parts, str(error))
-            await stream.finish(seconds)
 
     async def _take_answers(
         self, stream: Stream, owner: int, parts: Sequence[Part], seconds: float

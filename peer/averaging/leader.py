@@ -188,7 +188,7 @@ async def _compile(
     held = {
         index: mine
         for index, mine in exchange.held.items()
-        if not parts[index].void and mine.digest == parts[index].digest
+        if mine.is_what(parts[index].digest, parts[index].included)
     }
     if not held:
         return void("every owner was lost")
@@ -211,7 +211,7 @@ async def _fetch_missing(rounds: Rounds, exchange: Exchange, parts: Sequence[Man
     missing = [
         index
         for index, part in enumerate(parts)
-        if not part.void and (index not in mine or mine[index].digest != part.digest)
+        if not part.void and not (index in mine and mine[index].is_what(part.digest, part.included))
     ]
     # the members wait: what cannot be had soon is void
     with anyio.move_on_after(rounds.deadlines.report):

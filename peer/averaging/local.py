@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import anyio
+import anyio.to_thread
+
 from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import FlatVector
-from peer.averaging.state import GlobalState
+from peer.averaging.state import GlobalState, is_finite
+from peer.swarm.interface import Refused
 
 
 class Local(Protocol):
@@ -35,3 +39,16 @@ class Local(Protocol):
 
     def fell_behind(self, reason: str) -> None:
         """A committed round cannot be adopted from here: the state must be downloaded."""
+
+
+async def sound_cut(local: Local, seconds: float) -> LocalCut:
+    """A cut that may go into a round; `Refused` if there is none within `seconds`, and why."""
+    try:
+        with anyio.fail_after(seconds):
+            cut = await local.take_cut()
+    except TimeoutError as error:
+        raise Refused(f"this peer's trainer did not cut within {seconds:.0f} s") from error
+    if not await anyio.to_thread.run_sync(is_finite, cut.parameters):
+        await local.start_over()
+        raise Refused("this peer's parameters are not finite")
+    return cut

@@ -127,6 +127,10 @@ class HeldPart:
         hasher.update(self.encoded)
         object.__setattr__(self, "digest", hasher.digest())
 
+    def is_what(self, digest: bytes, included: tuple[int, ...]) -> bool:
+        """Whether others speak of this answer: a digest can be told with other members."""
+        return self.digest == digest and self.included == included
+
 
 @dataclass(frozen=True)
 class PartReport:

@@ -25,7 +25,7 @@ from peer.averaging.decision import Decision, Voters, answer, promise_message, r
 from peer.averaging.exchange import Exchange
 from peer.averaging.feedback import ErrorFeedback
 from peer.averaging.links import Link, LinkMeter, link_message
-from peer.averaging.local import Local
+from peer.averaging.local import Local, sound_cut
 from peer.averaging.manifest import (
     Manifest,
     left_out_reason,
@@ -35,7 +35,7 @@ from peer.averaging.manifest import (
 )
 from peer.averaging.parts import Part
 from peer.averaging.roster import ATTEMPT_BYTES, Malformed, Roster, parse_roster
-from peer.averaging.state import GlobalState, adoption_shift, is_finite
+from peer.averaging.state import GlobalState, adoption_shift
 from peer.swarm.interface import (
     Handler,
     Method,
@@ -106,7 +106,9 @@ class Rounds:
             raise Refused(f"round {self._active.base.round} is still being decided")
         if why := self.local.unwilling():
             raise Refused(why)
-        self._doubtful = None  # from here on its cut is not the trainer's last any more
+        if self._doubtful is not None:  # from here on its cut is not the trainer's last any more
+            self._doubtful.shed()
+            self._doubtful = None
         self.local.began(leader)
         base = self.local.state
         nothing = LocalCut(base.parameters, 0, float("nan"))
@@ -120,10 +122,7 @@ class Rounds:
     async def cut(self, attempt: Attempt) -> None:
         """Cut for an attempt; after `Refused` it is over for this peer."""
         try:
-            attempt.cut = await self.local.take_cut()
-            if not await anyio.to_thread.run_sync(is_finite, attempt.cut.parameters):
-                await self.local.start_over()
-                raise Refused("this peer's parameters are not finite")
+            attempt.cut = await sound_cut(self.local, self.deadlines.cut)
         except Refused as refusal:
             await self.conclude(attempt, void(str(refusal)))
             raise
@@ -149,9 +148,8 @@ class Rounds:
         Unless somebody was lost, it is the round's.
         """
         try:
-            attempt.foreseen = await self.archive.foresee(
-                attempt.base, exchange.roster, exchange.held
-            )
+            state = await self.archive.foresee(attempt.base, exchange.roster, exchange.held)
+            attempt.foreseen = state if attempt is self._active else None
         finally:
             attempt.foresight.set()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import weakref
 from collections import defaultdict
+from contextlib import suppress
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def empty_vector(values: int) -> FlatVector:
         memory = _spare[size].pop()
     except IndexError:
         memory = mmap.mmap(-1, size)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(AttributeError, OSError):  # not on every system, nor in every kernel
             memory.madvise(mmap.MADV_HUGEPAGE)
     vector: FlatVector = np.frombuffer(memory, np.float32)
     # slices keep the vector alive, so nobody sees its memory once this is called

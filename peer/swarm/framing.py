@@ -7,7 +7,7 @@ this one bounds both. Tensors go as data, without protobuf: each copy of them co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,12 +71,12 @@ class FramedStream:
                 pass
 
     async def receive(self, seconds: float) -> Any:
-        with self._within(seconds, "was silent") as patience:
-            kind, length = await self._header(patience, seconds)
+        with self._within(seconds, "was silent"):
+            kind, length = await self._header(_no_sign)
             if kind == _DATA:
                 raise Unreachable(f"{self._other} sent data where a message was due")
             data = bytearray(length)
-            await self._read(memoryview(data), patience, seconds)
+            await self._read(memoryview(data), _no_sign)
         self._next = None
         if kind == _END:
             return None
@@ -90,24 +90,28 @@ class FramedStream:
     async def receive_data(self, into: memoryview, seconds: float) -> int:
         filled, kind = 0, _DATA
         with self._within(seconds, "was silent") as patience:
+
+            def alive() -> None:
+                patience.deadline = anyio.current_time() + seconds
+
             while filled < len(into):
-                kind, length = await self._header(patience, seconds)
+                kind, length = await self._header(alive)
                 if kind != _DATA:
                     break
                 if length > len(into) - filled:
                     raise Unreachable(f"{self._other} sent more data than fits")
-                await self._read(into[filled : filled + length], patience, seconds)
+                await self._read(into[filled : filled + length], alive)
                 self._next = None
                 filled += length
         if kind == _REFUSAL:
             await self.receive(seconds)  # raises it
         return filled
 
-    async def _header(self, patience: anyio.CancelScope, seconds: float) -> tuple[int, int]:
+    async def _header(self, alive: Callable[[], None]) -> tuple[int, int]:
         """Kind and length of the next content; says the same until that is read."""
         if self._next is None:
             header = bytearray(_HEADER)
-            await self._read(memoryview(header), patience, seconds)
+            await self._read(memoryview(header), alive)
             kind, length = header[0], int.from_bytes(header[1:], "big")
             if length > self._max_bytes or kind > _DATA:
                 raise Unreachable(f"{self._other} announced a message of {length} bytes")
@@ -115,8 +119,8 @@ class FramedStream:
             self.received += length
         return self._next
 
-    async def _read(self, into: memoryview, patience: anyio.CancelScope, seconds: float) -> None:
-        """Fill `into`; whatever comes renews the patience."""
+    async def _read(self, into: memoryview, alive: Callable[[], None]) -> None:
+        """Fill `into`; `alive` is called whenever something has come."""
         at = 0
         while at < len(into):
             piece = await self._reader.read(len(into) - at)
@@ -124,7 +128,7 @@ class FramedStream:
                 raise Unreachable(f"{self._other} hung up")
             into[at : at + len(piece)] = piece
             at += len(piece)
-            patience.deadline = anyio.current_time() + seconds
+            alive()
 
     async def _write(self, kind: int, data: bytes | memoryview) -> None:
         self._writer.write(bytes([kind]) + len(data).to_bytes(4, "big"))
@@ -143,3 +147,7 @@ class FramedStream:
         except (OSError, RuntimeError) as error:
             # uvloop says RuntimeError where asyncio says ConnectionResetError
             raise Unreachable(f"{self._other} hung up") from error
+
+
+def _no_sign() -> None:
+    """A message has one deadline: who trickles it is not alive."""

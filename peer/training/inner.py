@@ -12,8 +12,6 @@ from peer.training.model import FlatModel
 from peer.training.optimizer import InnerOptimizer
 from swarmpb.spec import RunSpec
 
-MAX_SWARM_OVER_OWN = 1000.0
-
 
 class InnerTraining:
     """A model, its optimizer and its text; totals count from the start of the trainer."""
@@ -33,6 +31,8 @@ class InnerTraining:
         self._tokens_at_sync = 0
         self._swarm_over_own = 1.0
         """Tokens of the whole swarm for each of this peer's, in the last round."""
+        self._last_round = 0
+        """Tokens that the last round merged."""
         self._left: list[Tensor] = []
         """Micro-batches of the inner step under way."""
         self._loss = 0.0
@@ -91,14 +91,16 @@ class InnerTraining:
 
     def _synchronise(self, run_tokens: int) -> None:
         own, merged = self.tokens - self._tokens_at_sync, run_tokens - self._run_tokens
-        self._swarm_over_own = min(max(1.0, merged / own), MAX_SWARM_OVER_OWN) if own else 1.0
+        self._swarm_over_own = max(1.0, merged / own) if own else 1.0
+        self._last_round = max(0, merged)
         self._run_tokens = run_tokens
         self._tokens_at_sync = self.tokens
 
     def _known_run_tokens(self) -> int:
         # what was merged, and what all have trained since then if they go on as they did
         own = self.tokens - self._tokens_at_sync
-        return self._run_tokens + int(own * self._swarm_over_own)
+        everybody = int(min(own * self._swarm_over_own, self._last_round))
+        return self._run_tokens + max(own, everybody)
 
     def _add_gradients(self, part: Tensor) -> None:
         # micro-batches count by their share, so the result is that of the whole batch
