@@ -140,13 +140,14 @@ class FramedStream:
     def _within(self, seconds: float, failure: str) -> Iterator[anyio.CancelScope]:
         """Raise `Unreachable` if the connection breaks, or is silent for `seconds`."""
         try:
-            with anyio.fail_after(seconds) as patience:
+            with anyio.move_on_after(seconds) as patience:
                 yield patience
-        except TimeoutError as error:
-            raise Unreachable(f"{self._other} {failure} for {seconds:.1f} s") from error
         except (OSError, RuntimeError) as error:
             # uvloop says RuntimeError where asyncio says ConnectionResetError
             raise Unreachable(f"{self._other} hung up") from error
+        # not `fail_after`: it forgives if something comes just as the time is up
+        if patience.cancelled_caught:
+            raise Unreachable(f"{self._other} {failure} for {seconds:.1f} s")
 
 
 def _no_sign() -> None:
