@@ -138,7 +138,7 @@ def assert_plausible(summary: dict[str, Any]) -> None:
     assert summary["digests_agree"] is True
     assert summary["rounds_committed"] >= 4
     assert summary["last_loss"] < summary["first_loss"] - 2
-    assert summary["bytes_sent_per_round"] > 1e6
+    assert summary["bytes_sent_per_round"] > 4e5  # int4, a million parameters
 
 
 def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -284,7 +284,9 @@ def test_nobody_needs_the_coordinator_once_the_run_is_known(swarm: Swarm) -> Non
 
     def told_by_two_at_least() -> bool:
         committed = {it.round: it.finished_by for it in swarm.progress().rounds if it.committed}
-        return all(committed.get(it, 0) >= 2 for it in outage)
+        # only the newest are shown, and on a busy machine an outage may be longer
+        shown = [it for it in outage if it >= min(committed, default=0)]
+        return bool(shown) and all(committed.get(it, 0) >= 2 for it in shown)
 
     eventually(told_by_two_at_least, REPORT_SECONDS, "the reports of the outage, without a gap")
     eventually(lambda: swarm.progress().peers_live == 3, REPORT_SECONDS, "a word from each")
