@@ -111,6 +111,10 @@ class Exchange:
             tasks.cancel_scope.cancel()
         self._give_up(self.roster.parts, f"no answer within {seconds:.1f} s")
 
+    def sent_parts(self) -> list[Part]:
+        """The parts of this member's work that were sent; an owner may claim others, too."""
+        return [part for part in self.roster.parts if part.index in self.work.encoded]
+
     def answered(self, agreed: Sequence[ManifestPart]) -> dict[Part, FlatVector]:
         """By part, what this owner's answers have lost, where the round is made of them."""
         return {

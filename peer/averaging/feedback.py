@@ -91,7 +91,6 @@ class ErrorFeedback:
         answered: what the codec lost of this owner's answers that the round was made of.
         """
         if work.lost is not None:
-            # an owner may claim what was never sent
             sent = [part for part in included if part.index in work.encoded]
             if sum(part.values for part in sent) == work.lost.size:
                 self._sent = work.lost

@@ -108,7 +108,7 @@ def star_centre(encoded_bytes: int, links: Sequence[Link], turn: int) -> int | N
     """The one owner of everything, where that is faster than a butterfly; None where it is not.
 
     It is for small vectors and few members: each stream costs more than what it carries. Those
-    that are able take turns: one that fails is not the next try's centre again.
+    that are able take turns: one that fails is seldom the next try's centre.
     """
     carried = (len(links) - 1) * encoded_bytes
     able = [

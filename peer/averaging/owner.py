@@ -7,7 +7,7 @@ import anyio.to_thread
 
 from peer.averaging.codecs import Bytes, Codec, FlatVector
 from peer.averaging.parts import HeldPart, LeftOut, Part, encoded_mean
-from peer.averaging.roster import Roster
+from peer.averaging.roster import MAX_LEFT_OUT_REASON, Roster
 
 
 class PartOwner:
@@ -72,6 +72,9 @@ class PartOwner:
         encoded, self.lost = encoded_mean(
             self._codec, self.part.values, contributions, self._residual
         )
-        left_out = (LeftOut(it, why, self.part.index) for it, why in sorted(self._left_out.items()))
+        left_out = (
+            LeftOut(it, why[:MAX_LEFT_OUT_REASON], self.part.index)
+            for it, why in sorted(self._left_out.items())
+        )
         self._offered.clear()
         return HeldPart(tuple(included), tuple(left_out), encoded)

@@ -240,7 +240,8 @@ class Rounds:
     async def _finish(self, attempt: Attempt, manifest: Manifest, state: GlobalState) -> None:
         """Move to the state after a round, less what this peer put into it."""
         member = manifest.roster.index(self.network.peer_id)
-        included = [part for part in manifest.roster.parts if _has(manifest, part, member)]
+        sent = attempt.exchange.sent_parts() if attempt.exchange else []
+        included = [part for part in sent if _has(manifest, part, member)]
         shift = await anyio.to_thread.run_sync(
             adoption_shift, attempt.base, state, attempt.cut.parameters, included
         )

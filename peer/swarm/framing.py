@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from google.protobuf.message import DecodeError, Message
 
 from peer.swarm.interface import MAX_REASON_LENGTH, Refused, Unreachable
@@ -71,6 +72,8 @@ class FramedStream:
                 pass
 
     async def receive(self, seconds: float) -> Any:
+        # what is buffered already is read without a pause: a flood of it would stop all else
+        await anyio.lowlevel.checkpoint()
         with self._within(seconds, "was silent"):
             kind, length = await self._header(_no_sign)
             if kind == _DATA:
@@ -98,6 +101,8 @@ class FramedStream:
                 kind, length = await self._header(alive)
                 if kind != _DATA:
                     break
+                if not length:
+                    raise Unreachable(f"{self._other} sent an empty piece")
                 if length > len(into) - filled:
                     raise Unreachable(f"{self._other} sent more data than fits")
                 await self._read(into[filled : filled + length], alive)

@@ -14,7 +14,7 @@ SECONDS = 150.0
 """For anything that a contender does."""
 _SETTLE_SECONDS = 0.2
 """After all are ready: whatever is still on its way arrives."""
-WARM_ROUNDS = 2
+WARM_ROUNDS = 3
 TIMED_ROUNDS = 3
 LARGE = 20_000_000
 """Vectors of more values have one round less of each."""
@@ -159,7 +159,7 @@ def measure(contender: Contender, vectors: Vectors, seed: int, nursery: Nursery)
         first = group.round()
         group.all(do="store")
         compared = vectors.compare()
-        for _ in range(WARM_ROUNDS - 1 - fewer):
+        for _ in range(WARM_ROUNDS - 1):
             group.round()
         timed = [group.round() for _ in range(TIMED_ROUNDS - fewer)]
         group.all(do="store")
