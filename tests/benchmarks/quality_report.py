@@ -64,7 +64,10 @@ class Results:
 
 
 def bytes_ratio(setting: Setting) -> float | None:
-    """How many times fewer bytes a token than fp32 data parallel; None where nobody sends."""
+    """How many times fewer bytes a token than fp32 data parallel; None where nobody sends.
+
+    Of whole rounds: the last one of a run may be shorter.
+    """
     if setting.peers == 1:
         return None
     if setting.data_parallel:
@@ -138,12 +141,12 @@ def draw(found: Sequence[Result], path: Path) -> None:
     made.set_size_inches(9, 5)
     for condition in CONDITIONS:
         loss, ratio = results.median(condition.name), bytes_ratio(condition.setting)
-        if loss is None:
+        if loss is None or not (condition.repeated or condition.is_ours):
             continue
         colour = PALETTE[0] if condition.is_ours else PALETTE[1]
         if ratio is None:
             axes.axhline(loss, color=PALETTE[5], linewidth=0.8, linestyle="--")
-            axes.annotate(ALONE, (0.01, loss), xycoords=("axes fraction", "data"), fontsize=7)
+            axes.annotate(ALONE, (0.4, loss + 0.01), xycoords=("axes fraction", "data"), fontsize=7)
             continue
         at = _bytes_a_token(found[0].parameters, condition.setting) / ratio
         axes.plot(at, loss, "o" if condition.is_ours else "s", color=colour)
