@@ -7,6 +7,7 @@ while the last are still on their way, so both directions of a link are busy.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,12 +28,11 @@ from peer.averaging.manifest import ManifestPart
 from peer.averaging.methods import EXCHANGE
 from peer.averaging.owner import PartOwner
 from peer.averaging.parts import HeldPart, Part
-from peer.averaging.roster import (
-    Malformed,
-    Roster,
-)
+from peer.averaging.roster import Malformed, Roster
 from peer.swarm.interface import Network, Refused, Stream, Unreachable
 from swarmpb.v1 import swarm_pb2
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -67,8 +67,6 @@ class Exchange:
         self.work = work
         self.codec = codec_named(roster.codec)
         self.traffic = Traffic()
-        self.problems: dict[int, str] = {}
-        """By part, why there is no answer."""
         self._network = network
         self._own = roster.index(network.peer_id)
         self._taken: dict[int, HeldPart] = {}
@@ -109,7 +107,6 @@ class Exchange:
                         tasks.start_soon(self._give_up_absent, seconds)
                         trades.start_soon(self._offer_own)
             tasks.cancel_scope.cancel()
-        self._give_up(self.roster.parts, f"no answer within {seconds:.1f} s")
 
     def sent_parts(self) -> list[Part]:
         """The parts of this member's work that were sent; an owner may claim others, too."""
@@ -141,11 +138,8 @@ class Exchange:
                     await self._talk(stream, owner, parts, seconds)
                 finally:
                     self.traffic.add(stream)
-        except Refused as error:
-            self._give_up(parts, str(error))
-        except Unreachable as error:
-            self.lost.add(owner)
-            self._give_up(parts, str(error))
+        except (Refused, Unreachable) as error:
+            self._failed(owner, error)
 
     async def _talk(
         self, stream: Stream, owner: int, parts: Sequence[Part], seconds: float
@@ -153,11 +147,8 @@ class Exchange:
         async def take_answers() -> None:
             try:
                 await self._take_answers(stream, owner, parts, seconds)
-            except (Refused, Malformed) as error:
-                self._give_up(parts, str(error))
-            except Unreachable as error:
-                self.lost.add(owner)
-                self._give_up(parts, str(error))
+            except (Refused, Malformed, Unreachable) as error:
+                self._failed(owner, error)
             tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
@@ -172,7 +163,7 @@ class Exchange:
                     await stream.send_data(memoryview(await self._encode(part)), seconds)
             except ValueError as error:
                 # this peer's own values are no numbers to send: the owner leaves it out
-                self._give_up(parts, str(error))
+                log.debug("no upload: %s", error)
             await stream.finish(seconds)
         except Unreachable:
             return  # the answers say why, or come all the same
@@ -185,19 +176,17 @@ class Exchange:
         patience = anyio.current_time() + COLLECT_SHARE * seconds + silence
         for part in parts:
             answer = await receive_answer(stream, self.roster, part, self.codec, silence, patience)
-            if isinstance(answer, HeldPart):
+            if answer is not None:
                 self._taken[part.index] = answer
-            else:
-                self.problems[part.index] = "nobody's values for it arrived"
         trailer = await stream.receive(silence)
         if trailer is not None and trailer.upload:
             self.traffic.uploads[owner] = min(trailer.upload, FASTEST)
 
-    def _give_up(self, parts: Sequence[Part], reason: str) -> None:
-        held = self.held
-        for part in parts:
-            if part.index not in held:
-                self.problems.setdefault(part.index, reason)
+    def _failed(self, owner: int, error: Exception) -> None:
+        """The trade with an owner is over before its end."""
+        log.debug("no more answers from member %d: %s", owner, error)
+        if isinstance(error, Unreachable):
+            self.lost.add(owner)
 
     async def _encode(self, part: Part) -> bytearray:
         return await anyio.to_thread.run_sync(self.work.encode, self.codec, part)

@@ -98,7 +98,7 @@ def owned_units(units: int, encoded_bytes: int, links: Sequence[Link], turn: int
     if (centre := star_centre(encoded_bytes, links, turn)) is not None:
         return [units if member == centre else 0 for member in range(len(links))]
     fast_enough = encoded_bytes / FAST_ENOUGH_SECONDS
-    rates = _levelled([min(rate, fast_enough) for rate in _rates(links)])
+    rates = _levelled([min(rate, fast_enough) for rate in _owners_rates(links)])
     if not any(rates):
         rates = [1.0] * len(links)
     return _rounded(units, _shares(rates))
@@ -121,11 +121,9 @@ def star_centre(encoded_bytes: int, links: Sequence[Link], turn: int) -> int | N
 
 def exchange_seconds(encoded_bytes: int, links: Sequence[Link]) -> float:
     """How long these links take for an exchange of so many bytes; 0 while nothing is known."""
-    known = [link.both_ways for link in links if link.both_ways]
-    if len(links) < 2 or not known:
+    if len(links) < 2 or not any(link.both_ways for link in links):
         return 0.0
-    rates = [float(link.both_ways or median(known)) for link in links]
-    shares = _shares([0.0 if link.client_mode else r for link, r in zip(links, rates, strict=True)])
+    rates, shares = _rates(links), _shares(_owners_rates(links))
     extra = max(len(links) - 2, 0)
     return max(
         encoded_bytes * (1 + extra * share) / rate
@@ -156,9 +154,17 @@ def sustained_round(spec: RoundSpec, parameters: int, links: Sequence[Link]) -> 
 
 
 def _rates(links: Sequence[Link]) -> list[float]:
+    """What each link carries both ways; the median of the others where that is not known."""
     known = [link.both_ways for link in links if link.both_ways]
     usual = float(median(known)) if known else 1.0
-    return [0.0 if link.client_mode else float(link.both_ways or usual) for link in links]
+    return [float(link.both_ways or usual) for link in links]
+
+
+def _owners_rates(links: Sequence[Link]) -> list[float]:
+    """The same, 0 for members that may own nothing."""
+    return [
+        0.0 if link.client_mode else rate for link, rate in zip(links, _rates(links), strict=True)
+    ]
 
 
 def _levelled(rates: Sequence[float]) -> list[float]:

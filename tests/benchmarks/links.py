@@ -13,7 +13,6 @@ import json
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,7 +29,9 @@ from tests.benchmarks.paced_swarm import (
     benchmark_home,
     paced_swarm,
     run_of,
+    running,
     share_of,
+    whole_rounds,
 )
 from tests.e2e.processes import Home
 
@@ -100,7 +101,7 @@ def measure(plan: Plan) -> Iterator[Row]:
             for (rate, codec), spec in runs.items():
                 # before the peers start: they measure their links, and remember
                 _shape(net, rate)
-                with _peers(swarm, spec.run_id, plan.values[rate]) as peers:
+                with running(_peers(swarm, spec.run_id, plan.values[rate])) as peers:
                     row = _measured(swarm, peers, codec, rate, plan.rounds)
                 cycles[rate, codec] = row.cycle_seconds
                 yield row
@@ -119,17 +120,10 @@ def _shape(net: Sites, rate: float) -> None:
 # ---- our peers -------------------------------------------------------------------------
 
 
-@contextmanager
-def _peers(swarm: PacedSwarm, run_id: str, values: int) -> Iterator[list[PacedPeer]]:
+def _peers(swarm: PacedSwarm, run_id: str, values: int) -> list[PacedPeer]:
     peers = [swarm.peer(run_id, index, values, STEP_SECONDS) for index in range(PEERS)]
     swarm.give_state(peers)
-    try:
-        for peer in peers:
-            peer.start()
-        yield peers
-    finally:
-        for peer in peers:
-            peer.end()
+    return peers
 
 
 def _measured(
@@ -164,11 +158,7 @@ def _wait_for_rounds(
     while True:
         _check(peers, deadline)
         time.sleep(_POLL_SECONDS)
-        found: dict[int, list[Round]] = {}
-        for it in swarm.rounds(peers[0].run_id):
-            if it.committed:
-                found.setdefault(it.round, []).append(it)
-        whole = {number: its for number, its in found.items() if len(its) == PEERS}
+        whole = whole_rounds(swarm.rounds(peers[0].run_id), PEERS)
         if len(whole) >= rounds:
             return whole
 

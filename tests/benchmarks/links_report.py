@@ -25,7 +25,8 @@ class Row:
     bound_seconds: float
     """`sent_bytes` at the link's rate."""
     round_seconds: float
-    """Ours: from cut to adoption at the slowest peer. The rival's: how long it blocks."""
+    """Ours: from the call for the cut to the decision, at the slowest peer. The rival's: how long
+    it blocks."""
     cycle_seconds: float
     """From one round to the next."""
     share: float

@@ -57,7 +57,7 @@ class Round:
     reason: str
     digest: bytes
     seconds: float
-    """From cut to decision, adoption included."""
+    """From the call for the cut to the decision."""
     own_tokens: int
     bytes_sent: int
     members: int
@@ -163,6 +163,27 @@ class PacedSwarm:
                 (run_id,),
             ).fetchall()
         return [Round(*row) for row in rows]
+
+
+def whole_rounds(told: Sequence[Round], peers: int) -> dict[int, list[Round]]:
+    """By number, the committed rounds of which all peers have told."""
+    found: dict[int, list[Round]] = {}
+    for it in told:
+        if it.committed:
+            found.setdefault(it.round, []).append(it)
+    return {number: its for number, its in found.items() if len(its) == peers}
+
+
+@contextmanager
+def running(peers: list[PacedPeer]) -> Iterator[list[PacedPeer]]:
+    """Start these peers, and end them whatever happens."""
+    try:
+        for peer in peers:
+            peer.start()
+        yield peers
+    finally:
+        for peer in peers:
+            peer.end()
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import json
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,10 +21,11 @@ from tests.benchmarks.paced_swarm import (
     TOKENS_PER_STEP,
     PacedPeer,
     PacedSwarm,
-    Round,
     benchmark_home,
     paced_swarm,
     run_of,
+    running,
+    whole_rounds,
 )
 from tests.benchmarks.plots import PALETTE, figure, save
 
@@ -99,7 +99,7 @@ def measure(plan: Plan) -> Iterator[Result]:
     runs = [_run(plan, number) for number in range(plan.repetitions)]
     with benchmark_home() as home, paced_swarm(home, runs) as swarm:
         for spec in runs:
-            with _peers(swarm, plan, spec.run_id) as peers:
+            with running(_peers(swarm, plan, spec.run_id)) as peers:
                 yield _measured(swarm, plan, peers)
 
 
@@ -114,19 +114,11 @@ def _run(plan: Plan, number: int) -> RunSpec:
     )
 
 
-@contextmanager
-def _peers(swarm: PacedSwarm, plan: Plan, run_id: str) -> Iterator[list[PacedPeer]]:
-    peers = [
+def _peers(swarm: PacedSwarm, plan: Plan, run_id: str) -> list[PacedPeer]:
+    return [
         swarm.peer(run_id, index, plan.values, plan.step_seconds / speed)
         for index, speed in enumerate(plan.speeds)
     ]
-    try:
-        for peer in peers:
-            peer.start()
-        yield peers
-    finally:
-        for peer in peers:
-            peer.end()
 
 
 def _measured(swarm: PacedSwarm, plan: Plan, peers: Sequence[PacedPeer]) -> Result:
@@ -139,7 +131,7 @@ def _measured(swarm: PacedSwarm, plan: Plan, peers: Sequence[PacedPeer]) -> Resu
             if not peer.alive or time.monotonic() > deadline:
                 raise SystemExit(f"{peer.name} has ended, or there was no round:\n{peer.told()}")
         told = swarm.rounds(run_id)
-        whole = _whole_rounds(told, len(peers))
+        whole = whole_rounds(told, len(peers))
         if len(whole) > plan.rounds:
             break
         time.sleep(_POLL_SECONDS)
@@ -157,15 +149,6 @@ def _measured(swarm: PacedSwarm, plan: Plan, peers: Sequence[PacedPeer]) -> Resu
         len(measured), len(void), cuts[-1] - cuts[0], sum(merged.values()),
         tuple(merged[name] for name in names), ideal,
     )  # fmt: skip
-
-
-def _whole_rounds(told: Sequence[Round], peers: int) -> dict[int, list[Round]]:
-    """By number, the committed rounds of which all peers have told."""
-    found: dict[int, list[Round]] = {}
-    for it in told:
-        if it.committed:
-            found.setdefault(it.round, []).append(it)
-    return {number: its for number, its in found.items() if len(its) == peers}
 
 
 # ---- what is shown ---------------------------------------------------------------------
