@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from peer.averaging.roster import Malformed
+from peer.averaging.malformed import Malformed
 from peer.averaging.rounds import Rounds
 from peer.events import Synchronise
 from peer.swarm.interface import Refused, Unreachable, short

@@ -18,7 +18,7 @@ from peer.averaging.state import (
     GlobalState,
     block_count,
     block_place,
-    state_digest,
+    header_of,
 )
 from peer.membership import Position
 from peer.swarm.interface import (
@@ -74,6 +74,8 @@ class Donor:
             tokens=state.tokens,
             parameters=state.parameters.size,
             block_digests=state.block_digests,
+            parents=state.parents,
+            coverage=state.coverage,
         )
 
     async def _send_blocks(self, caller: str, stream: Stream) -> None:
@@ -114,7 +116,7 @@ async def download(
             tasks.start_soon(_fetch, network, willing, workers, at, incoming, failures)
     if incoming.left:
         raise Unreachable(f"{incoming.left} blocks are missing: {failures.describe()}")
-    return await anyio.to_thread.run_sync(_assemble, at, description.tokens, incoming)
+    return await anyio.to_thread.run_sync(_assemble, at, description, incoming)
 
 
 async def _description(
@@ -130,8 +132,15 @@ async def _description(
             failures.add(donor, error)
             continue
         blocks = description.block_digests
-        digest = state_digest(at.round, description.tokens, parameters, blocks)
-        if len(blocks) == block_count(parameters) and digest == at.digest:
+        header = header_of(
+            at.round,
+            description.tokens,
+            parameters,
+            tuple(description.parents),
+            description.coverage,
+            blocks,
+        )
+        if len(blocks) == block_count(parameters) and header.digest == at.digest:
             return description
         donors.remove(donor)
         failures.add(donor, _WrongAnswer("its description does not fit the state"))
@@ -208,12 +217,17 @@ class _Incoming:
         return np.frombuffer(self._bytes, dtype="<f4").astype(np.float32, copy=False)
 
 
-def _assemble(at: Position, tokens: int, incoming: _Incoming) -> GlobalState:
+def _assemble(
+    at: Position, description: swarm_pb2.StateDescription, incoming: _Incoming
+) -> GlobalState:
     values = incoming.values()
     if not np.isfinite(values).all():
         raise Unreachable("the state has values that are not finite")
     size = values.size // 2
-    state = GlobalState(at.round, tokens, values[:size], values[size:])
+    parents, coverage = tuple(description.parents), description.coverage
+    state = GlobalState(
+        at.round, description.tokens, values[:size], values[size:], parents, coverage
+    )
     if state.digest != at.digest:
         raise Unreachable("the blocks do not add up to the state")
     return state

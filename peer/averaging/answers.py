@@ -9,9 +9,10 @@ import anyio.to_thread
 
 from peer.averaging.codec_names import codec_named
 from peer.averaging.codecs import Codec
+from peer.averaging.malformed import Malformed
 from peer.averaging.methods import PART
 from peer.averaging.parts import HeldPart, Part
-from peer.averaging.roster import Malformed, Roster, left_out_messages, parse_left_out, parse_merged
+from peer.averaging.roster import Roster, left_out_messages, parse_left_out, parse_merged
 from peer.swarm.interface import Network, Stream, Unreachable
 from swarmpb.v1 import swarm_pb2
 

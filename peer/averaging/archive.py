@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from peer.averaging.answers import fetch_part, send_answer
 from peer.averaging.codec_names import codec_named
+from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import (
     Manifest,
     ManifestPart,
@@ -24,7 +25,7 @@ from peer.averaging.manifest import (
 )
 from peer.averaging.methods import MANIFEST
 from peer.averaging.parts import HeldPart
-from peer.averaging.roster import Malformed, Roster
+from peer.averaging.roster import Roster
 from peer.averaging.state import GlobalState, advance
 from peer.swarm.interface import Network, Refused, Stream, Unreachable, call, short
 from swarmpb.spec import RunSpec

@@ -24,11 +24,12 @@ from peer.averaging.codec_names import codec_named
 from peer.averaging.codecs import FlatVector
 from peer.averaging.feedback import ErrorFeedback, Work
 from peer.averaging.links import FASTEST, Link
+from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import ManifestPart
 from peer.averaging.methods import EXCHANGE
 from peer.averaging.owner import PartOwner
 from peer.averaging.parts import HeldPart, Part
-from peer.averaging.roster import Malformed, Roster
+from peer.averaging.roster import Roster
 from peer.swarm.interface import Network, Refused, Stream, Unreachable
 from swarmpb.v1 import swarm_pb2
 

@@ -15,6 +15,7 @@ from peer.averaging.attempt import Attempt
 from peer.averaging.decision import Decision, Voters, recover, void
 from peer.averaging.exchange import Exchange
 from peer.averaging.links import parse_link
+from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import (
     Manifest,
     ManifestPart,
@@ -27,14 +28,7 @@ from peer.averaging.manifest import (
     report_of,
 )
 from peer.averaging.parts import MAX_MEMBERS, MAX_TOKENS
-from peer.averaging.roster import (
-    ATTEMPT_BYTES,
-    Malformed,
-    Pledge,
-    Roster,
-    form_roster,
-    roster_message,
-)
+from peer.averaging.roster import ATTEMPT_BYTES, Pledge, Roster, form_roster, roster_message
 from peer.averaging.rounds import Rounds
 from peer.swarm.interface import Refused, Unreachable, call, short
 from swarmpb.v1 import swarm_pb2

@@ -9,16 +9,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from peer.averaging.malformed import DIGEST_BYTES, require
 from peer.averaging.parts import HeldPart, LeftOut, PartReport
 from peer.averaging.roster import (
-    DIGEST_BYTES,
     Roster,
     left_out_messages,
     parse_left_out,
     parse_members,
     parse_merged,
     parse_roster,
-    require,
     roster_message,
 )
 from swarmpb.spec import RunSpec

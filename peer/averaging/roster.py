@@ -11,6 +11,7 @@ from functools import cached_property
 
 from peer.averaging.codec_names import codec_named
 from peer.averaging.links import Link, owned_units
+from peer.averaging.malformed import DIGEST_BYTES, require
 from peer.averaging.parts import (
     MAX_MEMBERS,
     MAX_TOKENS,
@@ -26,13 +27,8 @@ from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
 
 ATTEMPT_BYTES = 16
-DIGEST_BYTES = 32
 MAX_PEER_ID_LENGTH = 100
 MAX_LEFT_OUT_REASON = 100
-
-
-class Malformed(ValueError):
-    """A message of another peer breaks a rule; says which."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +174,3 @@ def parse_left_out(entries: Sequence[swarm_pb2.LeftOut], roster: Roster) -> tupl
 
 def _looks_like_peer_id(text: str) -> bool:
     return 0 < len(text) <= MAX_PEER_ID_LENGTH and text.isascii() and text.isalnum()
-
-
-def require(holds: bool, problem: str) -> None:
-    """Raise `Malformed` with `problem` unless the rule `holds`."""
-    if not holds:
-        raise Malformed(problem)

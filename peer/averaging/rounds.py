@@ -26,6 +26,7 @@ from peer.averaging.exchange import Exchange
 from peer.averaging.feedback import ErrorFeedback
 from peer.averaging.links import Link, LinkMeter, link_message
 from peer.averaging.local import Local, sound_cut
+from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import (
     Manifest,
     left_out_reason,
@@ -34,7 +35,7 @@ from peer.averaging.manifest import (
     report_of,
 )
 from peer.averaging.parts import Part
-from peer.averaging.roster import ATTEMPT_BYTES, Malformed, Roster, parse_roster
+from peer.averaging.roster import ATTEMPT_BYTES, Roster, parse_roster
 from peer.averaging.state import GlobalState, adoption_shift
 from peer.swarm.interface import (
     Handler,

@@ -6,7 +6,6 @@ processors agree to the bit.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ import numpy as np
 from blake3 import blake3
 
 from peer.averaging.codecs import SLAB, Bytes, Codec, FlatVector, slabs
+from peer.averaging.lineage import Header
 from peer.averaging.parts import Part
 from peer.averaging.vectors import empty_vector
 
@@ -30,15 +30,25 @@ class GlobalState:
     """Tokens merged in the run so far."""
     parameters: FlatVector
     momentum: FlatVector
+    parents: tuple[bytes, ...] = ()
+    """Digests of the states that this one was made from."""
+    coverage: bytes = b""
+    """Which chunks of the text are trained, as `coverage.Coverage` encodes it."""
     block_digests: tuple[bytes, ...] = field(init=False, repr=False)
-    digest: bytes = field(init=False)
+    header: Header = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         count = block_count(self.parameters.size)
         blocks = tuple(blake3(self.block(index)).digest() for index in range(count))
         object.__setattr__(self, "block_digests", blocks)
-        digest = state_digest(self.round, self.tokens, self.parameters.size, blocks)
-        object.__setattr__(self, "digest", digest)
+        header = header_of(
+            self.round, self.tokens, self.parameters.size, self.parents, self.coverage, blocks
+        )
+        object.__setattr__(self, "header", header)
+
+    @property
+    def digest(self) -> bytes:
+        return self.header.digest
 
     def block(self, index: int) -> memoryview:
         """The bytes of a block; `IndexError` if there is none with this index."""
@@ -64,10 +74,17 @@ def block_place(parameters: int, index: int) -> tuple[int, int]:
     return base + start, base + min(start + STATE_BLOCK_BYTES, 4 * parameters)
 
 
-def state_digest(round_: int, tokens: int, parameters: int, blocks: Iterable[bytes]) -> bytes:
-    """BLAKE3 over round, tokens, number of parameters and the digests of all blocks."""
-    header = struct.pack("<QQQ", round_, tokens, parameters)
-    return blake3(header + b"".join(blocks)).digest()
+def header_of(
+    round_: int,
+    tokens: int,
+    parameters: int,
+    parents: tuple[bytes, ...],
+    coverage: bytes,
+    blocks: Iterable[bytes],
+) -> Header:
+    """The header of a state, from what describes it; blocks: the digests of all blocks."""
+    blocks_digest = blake3(b"".join(blocks)).digest()
+    return Header(round_, tokens, parameters, parents, blake3(coverage).digest(), blocks_digest)
 
 
 def outer_step(
@@ -100,6 +117,7 @@ def advance(
     tokens: int,
     learning_rate: float,
     momentum_factor: float,
+    coverage: bytes = b"",
 ) -> GlobalState:
     """The state after a round: the outer step on each averaged part, void parts as they were.
 
@@ -124,7 +142,8 @@ def advance(
                 momentum_factor,
                 (parameters[at], momentum[at]),
             )
-    return GlobalState(state.round + 1, tokens, parameters, momentum)
+    parents = (state.digest,)
+    return GlobalState(state.round + 1, tokens, parameters, momentum, parents, coverage)
 
 
 def adoption_shift(

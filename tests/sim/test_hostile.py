@@ -7,7 +7,8 @@ import pytest
 
 from peer.averaging import leader as leading
 from peer.averaging.links import Link
-from peer.averaging.roster import Malformed, Pledge, form_roster, parse_roster, roster_message
+from peer.averaging.malformed import Malformed
+from peer.averaging.roster import Pledge, form_roster, parse_roster, roster_message
 from peer.averaging.state import GlobalState
 from peer.swarm.interface import Unreachable
 from peer.swarm.memory import Crossing

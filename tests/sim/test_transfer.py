@@ -13,7 +13,7 @@ import pytest
 from blake3 import blake3
 
 from peer import transfer
-from peer.averaging.state import STATE_BLOCK_BYTES, GlobalState, block_count, state_digest
+from peer.averaging.state import STATE_BLOCK_BYTES, GlobalState, block_count, header_of
 from peer.membership import Position
 from peer.swarm.interface import Handler, Method, Refused, Stream, Unreachable, call
 from peer.swarm.memory import Crossing, Hub, MemoryNetwork
@@ -225,6 +225,8 @@ async def test_corrupt_donors_alone_give_nothing() -> None:
         {"block_digests": [*STATE.block_digests, bytes(32)]},
         {"block_digests": [bytes(32), *STATE.block_digests[1:]]},
         {"block_digests": []},
+        {"parents": [bytes(32)]},
+        {"coverage": b"all of it"},
     ],
 )
 async def test_a_description_that_does_not_fit_the_digest_is_not_believed(
@@ -275,7 +277,7 @@ async def test_blocks_of_a_made_up_length_cannot_reshape_the_state() -> None:
     """The liar's digest is that of blocks which are one byte too long."""
     data = bytes(4001)
     blocks = [blake3(data).digest()] * 2
-    digest = state_digest(9, 0, 1000, blocks)
+    digest = header_of(9, 0, 1000, (), b"", blocks).digest
 
     async def describe(caller: str, stream: Stream) -> None:
         await stream.receive(5)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from peer.averaging.codecs import UNIT
 from peer.averaging.links import Link
+from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import (
     Manifest,
     ManifestPart,
@@ -31,7 +32,7 @@ from peer.averaging.manifest import (
 )
 from peer.averaging.methods import AGREEMENT, ROSTER
 from peer.averaging.parts import MAX_MEMBERS, HeldPart, LeftOut, PartReport, split
-from peer.averaging.roster import MAX_LEFT_OUT_REASON, Malformed, Pledge, Roster, form_roster
+from peer.averaging.roster import MAX_LEFT_OUT_REASON, Pledge, Roster, form_roster
 from peer.averaging.state import GlobalState
 from swarmpb.v1 import swarm_pb2
 from tests.tiny import tiny_spec

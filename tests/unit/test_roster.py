@@ -10,10 +10,10 @@ import pytest
 
 from peer.averaging.codecs import UNIT
 from peer.averaging.links import UNKNOWN, Link
+from peer.averaging.malformed import Malformed
 from peer.averaging.parts import MAX_MEMBERS, MAX_TOKENS, LeftOut
 from peer.averaging.roster import (
     MAX_LEFT_OUT_REASON,
-    Malformed,
     Pledge,
     Roster,
     form_roster,

@@ -35,9 +35,9 @@ from peer.averaging.state import (
     advance,
     block_count,
     block_place,
+    header_of,
     is_finite,
     outer_step,
-    state_digest,
 )
 
 
@@ -201,7 +201,8 @@ def test_a_round_is_bit_for_bit_what_one_would_write_down(
     parameters, momentum = reference(before, codec, given, 0.7, 0.9)
     assert after.parameters.tobytes() == parameters.tobytes()
     assert after.momentum.tobytes() == momentum.tobytes()
-    assert after.digest == GlobalState(4, 6000, parameters, momentum).digest
+    parents = (before.digest,)
+    assert after.digest == GlobalState(4, 6000, parameters, momentum, parents).digest
     assert (after.round, after.tokens) == (4, 6000)
 
 
@@ -265,7 +266,7 @@ def test_each_part_is_adopted_for_itself(merged: tuple[int, ...]) -> None:
     size = 3 * UNIT - 9
     old, new, cut = (
         state(size),
-        GlobalState(4, 1, *(random_vector(it, size) for it in (7, 8))),
+        GlobalState(4, 1, random_vector(7, size), random_vector(8, size)),
         (random_vector(9, size)),
     )
     parts = split(size, [1, 1, 1])
@@ -293,9 +294,11 @@ def test_parameters_with_one_value_that_is_no_number_are_seen(wrong: float, plac
 def test_the_digest_is_the_one_worked_out_by_hand() -> None:
     parameters, momentum = float32(1, -2), float32(0.5, 0)
     blocks = [bytes.fromhex("0000803f000000c0"), bytes.fromhex("0000003f00000000")]
-    header = struct.pack("<QQQ", 7, 4096, 2)
-    hashes = b"".join(blake3(block).digest() for block in blocks)
-    assert GlobalState(7, 4096, parameters, momentum).digest == (blake3(header + hashes).digest())
+    numbers = struct.pack("<QQQQ", 7, 4096, 2, 1)
+    values = blake3(b"".join(blake3(block).digest() for block in blocks)).digest()
+    content = numbers + b"p" * 32 + blake3(b"seen").digest() + values
+    state = GlobalState(7, 4096, parameters, momentum, (b"p" * 32,), b"seen")
+    assert state.digest == blake3(content).digest()
 
 
 def test_the_digest_follows_from_the_blocks_that_travel() -> None:
@@ -306,7 +309,7 @@ def test_the_digest_follows_from_the_blocks_that_travel() -> None:
     assert b"".join(blocks) == whole.parameters.tobytes() + whole.momentum.tobytes()
     hashes = [blake3(block).digest() for block in blocks]
     assert whole.block_digests == tuple(hashes)
-    assert state_digest(whole.round, whole.tokens, size, hashes) == whole.digest
+    assert header_of(whole.round, whole.tokens, size, (), b"", hashes) == whole.header
 
 
 @pytest.mark.parametrize("place", [0, 1, 998, 999])
@@ -316,19 +319,28 @@ def test_one_bit_anywhere_changes_the_digest(place: int) -> None:
     for number in range(2):
         vectors = [one.parameters.copy(), one.momentum.copy()]
         vectors[number][place] = np.nextafter(vectors[number][place], np.float32(np.inf))
-        digests.add(GlobalState(one.round, one.tokens, *vectors).digest)
+        digests.add(GlobalState(one.round, one.tokens, vectors[0], vectors[1]).digest)
     assert len(digests) == 3
 
 
-def test_round_tokens_and_what_is_momentum_change_the_digest() -> None:
+def test_a_round_descends_from_the_state_before_it() -> None:
+    before = state()
+    after = advance(before, Fp32(), [(Part(0, 0, 0, 1000), None)], 6000, 0.9, 0.5)
+    assert after.parents == (before.digest,)
+
+
+def test_all_that_describes_a_state_changes_the_digest() -> None:
     one = state()
+    vectors = (one.parameters, one.momentum)
     others = [
+        GlobalState(one.round, one.tokens, *vectors, (one.digest,)),
+        GlobalState(one.round, one.tokens, *vectors, (), b"seen"),
         GlobalState(one.round + 1, one.tokens, one.parameters, one.momentum),
         GlobalState(one.round, one.tokens + 1, one.parameters, one.momentum),
         GlobalState(one.round, one.tokens, one.momentum, one.parameters),
         GlobalState(one.round, one.tokens, one.parameters[:-1], one.momentum[:-1]),
     ]
-    assert len({it.digest for it in [one, *others]}) == 5
+    assert len({it.digest for it in [one, *others]}) == 7
 
 
 def test_how_a_vector_lies_in_memory_does_not_change_the_digest() -> None:

@@ -260,17 +260,51 @@ class StateRequest(_message.Message):
     digest: bytes
     def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
+class StateHeader(_message.Message):
+    __slots__ = ("round", "tokens", "parameters", "parents", "coverage_digest", "blocks_digest")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    PARENTS_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    tokens: int
+    parameters: int
+    parents: _containers.RepeatedScalarFieldContainer[bytes]
+    coverage_digest: bytes
+    blocks_digest: bytes
+    def __init__(self, round: _Optional[int] = ..., tokens: _Optional[int] = ..., parameters: _Optional[int] = ..., parents: _Optional[_Iterable[bytes]] = ..., coverage_digest: _Optional[bytes] = ..., blocks_digest: _Optional[bytes] = ...) -> None: ...
+
+class LineageRequest(_message.Message):
+    __slots__ = ("digest", "most")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    most: int
+    def __init__(self, digest: _Optional[bytes] = ..., most: _Optional[int] = ...) -> None: ...
+
+class Lineage(_message.Message):
+    __slots__ = ("headers",)
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    headers: _containers.RepeatedCompositeFieldContainer[StateHeader]
+    def __init__(self, headers: _Optional[_Iterable[_Union[StateHeader, _Mapping]]] = ...) -> None: ...
+
 class StateDescription(_message.Message):
-    __slots__ = ("round", "tokens", "parameters", "block_digests")
+    __slots__ = ("round", "tokens", "parameters", "block_digests", "parents", "coverage")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     BLOCK_DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    PARENTS_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
     round: int
     tokens: int
     parameters: int
     block_digests: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, round: _Optional[int] = ..., tokens: _Optional[int] = ..., parameters: _Optional[int] = ..., block_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    parents: _containers.RepeatedScalarFieldContainer[bytes]
+    coverage: bytes
+    def __init__(self, round: _Optional[int] = ..., tokens: _Optional[int] = ..., parameters: _Optional[int] = ..., block_digests: _Optional[_Iterable[bytes]] = ..., parents: _Optional[_Iterable[bytes]] = ..., coverage: _Optional[bytes] = ...) -> None: ...
 
 class StateBlocksRequest(_message.Message):
     __slots__ = ("round", "digest", "blocks")
