@@ -15,10 +15,12 @@ import anyio
 import anyio.lowlevel
 from google.protobuf.message import DecodeError, Message
 
-from peer.swarm.interface import MAX_REASON_LENGTH, Refused, Unreachable
+from peer.swarm.interface import MAX_REASON_LENGTH, Method, Refused, Unreachable
 
 DATA_BYTES = 256 * 1024
 """Data travels in pieces of at most so many bytes."""
+_STEP_BYTES = 64 * 1024
+"""Memory for a message is taken in steps: for what has come, not for what was announced."""
 _MESSAGE, _END, _REFUSAL, _DATA = range(4)
 _HEADER = 5
 
@@ -30,14 +32,16 @@ class FramedStream:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        incoming: type[Message],
-        max_bytes: int,
+        method: Method[Any, Any],
+        is_reply: bool,
         other: str,
     ) -> None:
+        """is_reply: what this end sends are replies; other: the peer at the other end."""
         self._reader = reader
         self._writer = writer
-        self._incoming = incoming
-        self._max_bytes = max_bytes
+        self._incoming = method.request if is_reply else method.reply
+        self._max_sent = method.limit(is_reply=is_reply)
+        self._max_received = method.limit(is_reply=not is_reply)
         self._other = other
         self._next: tuple[int, int] | None = None
         """Kind and length of content whose header is read already."""
@@ -46,7 +50,7 @@ class FramedStream:
 
     async def send(self, message: Message, seconds: float) -> None:
         data = message.SerializeToString()
-        if len(data) > self._max_bytes:
+        if len(data) > self._max_sent:
             raise ValueError(f"a {type(message).__name__} of {len(data)} bytes is too large")
         with self._within(seconds, "did not read"):
             await self._write(_MESSAGE, data)
@@ -78,8 +82,11 @@ class FramedStream:
             kind, length = await self._header(_no_sign)
             if kind == _DATA:
                 raise Unreachable(f"{self._other} sent data where a message was due")
-            data = bytearray(length)
-            await self._read(memoryview(data), _no_sign)
+            data = bytearray()
+            while len(data) < length:
+                piece = bytearray(min(_STEP_BYTES, length - len(data)))
+                await self._read(memoryview(piece), _no_sign)
+                data += piece
         self._next = None
         if kind == _END:
             return None
@@ -118,11 +125,16 @@ class FramedStream:
             header = bytearray(_HEADER)
             await self._read(memoryview(header), alive)
             kind, length = header[0], int.from_bytes(header[1:], "big")
-            if length > self._max_bytes or kind > _DATA:
+            if kind > _DATA or length > self._limit(kind):
                 raise Unreachable(f"{self._other} announced a message of {length} bytes")
             self._next = kind, length
             self.received += length
         return self._next
+
+    def _limit(self, kind: int) -> int:
+        if kind == _MESSAGE:
+            return self._max_received
+        return {_DATA: DATA_BYTES, _REFUSAL: 4 * MAX_REASON_LENGTH}.get(kind, 0)
 
     async def _read(self, into: memoryview, alive: Callable[[], None]) -> None:
         """Fill `into`; `alive` is called whenever something has come."""

@@ -43,7 +43,13 @@ class Method(Generic[Request, Reply]):
     request: type[Request]
     reply: type[Reply]
     max_bytes: int = 1 << 20
-    """Largest message, either way."""
+    """Largest reply."""
+    max_request_bytes: int = 64 * 1024
+    """Largest message of the one who asks: anybody may ask, and most ask for little."""
+
+    def limit(self, *, is_reply: bool) -> int:
+        """Bytes of the largest message in one direction."""
+        return self.max_bytes if is_reply else self.max_request_bytes
 
 
 class Stream(Protocol):

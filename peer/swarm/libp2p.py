@@ -160,7 +160,7 @@ class Libp2pNetwork:
         ) -> None:
             caller = info.peer_id.to_base58()
             _read_ahead(reader)
-            stream = FramedStream(reader, writer, method.request, method.max_bytes, short(caller))
+            stream = FramedStream(reader, writer, method, True, short(caller))
             self._streams_of[caller] += 1
             try:
                 if self._streams_of[caller] > _STREAMS_PER_CALLER:
@@ -202,7 +202,7 @@ class Libp2pNetwork:
             raise Unreachable(f"{short(peer_id)} cannot be reached: {error}") from error
         _read_ahead(reader)
         try:
-            yield FramedStream(reader, writer, method.reply, method.max_bytes, short(peer_id))
+            yield FramedStream(reader, writer, method, False, short(peer_id))
         finally:
             writer.close()
 

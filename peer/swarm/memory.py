@@ -193,7 +193,7 @@ class _MemoryStream:
 
     async def send(self, message: Message, seconds: float) -> None:
         data = message.SerializeToString()
-        if len(data) > self._method.max_bytes:
+        if len(data) > self._method.limit(is_reply=self._is_reply):
             raise ValueError(f"a {type(message).__name__} of {len(data)} bytes is too large")
         await self.push(data, seconds)
         self.sent += len(data)

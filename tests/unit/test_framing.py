@@ -1,0 +1,69 @@
+"""Framing on a reader in memory: what a stranger announces costs nothing until it has come."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from typing import Any, cast
+
+import pytest
+
+from peer.swarm.framing import FramedStream
+from peer.swarm.interface import MAX_REASON_LENGTH, Method, Refused, Unreachable
+from swarmpb.v1 import swarm_pb2
+
+pytestmark = pytest.mark.anyio
+
+LARGE = 64 << 20
+ASK: Method[Any, Any] = Method("ask", swarm_pb2.Envelope, swarm_pb2.Envelope, LARGE, 1000)
+MESSAGE, END, REFUSAL, DATA = range(4)
+
+
+def header(kind: int, length: int) -> bytes:
+    return bytes([kind]) + length.to_bytes(4, "big")
+
+
+def a_stream(*, is_reply: bool) -> tuple[asyncio.StreamReader, FramedStream]:
+    """One end that only receives, and what feeds it."""
+    reader = asyncio.StreamReader()
+    writer = cast(asyncio.StreamWriter, None)
+    return reader, FramedStream(reader, writer, ASK, is_reply, "somebody")
+
+
+async def test_a_large_message_takes_memory_only_for_the_bytes_that_came() -> None:
+    reader, stream = a_stream(is_reply=False)
+    reader.feed_data(header(MESSAGE, LARGE) + bytes(100_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreachable, match="was silent"):
+            await stream.receive(0.2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+async def test_a_message_of_many_pieces_is_put_together() -> None:
+    reader, stream = a_stream(is_reply=False)
+    data = swarm_pb2.Envelope(payload=bytes(range(256)) * 2000).SerializeToString()
+    reader.feed_data(header(MESSAGE, len(data)) + data)
+    assert (await stream.receive(5)).payload == bytes(range(256)) * 2000
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"),
+    [(MESSAGE, 1001), (END, 1), (REFUSAL, 5 * MAX_REASON_LENGTH), (DATA, LARGE), (4, 0)],
+)
+async def test_what_is_announced_beyond_its_limit_is_not_waited_for(kind: int, length: int) -> None:
+    reader, stream = a_stream(is_reply=True)
+    reader.feed_data(header(kind, length))
+    with pytest.raises(Unreachable, match=f"announced a message of {length} bytes"):
+        await stream.receive(60)
+
+
+async def test_a_refusal_of_the_longest_words_arrives() -> None:
+    reader, stream = a_stream(is_reply=False)
+    reason = ("\U0001f641" * MAX_REASON_LENGTH).encode()
+    reader.feed_data(header(REFUSAL, len(reason)) + reason)
+    with pytest.raises(Refused):
+        await stream.receive(5)
