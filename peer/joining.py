@@ -168,7 +168,6 @@ def _settings(request: JoinRequest, identity: PeerIdentity) -> Settings:
         folder=request.folder,
         name=config.name or f"peer-{short(identity.peer_id)}",
         trainer=TrainerOptions(
-            peer_id=identity.peer_id,
             cache_folder=request.folder / "data",
             threads=config.threads,
             device=config.device,

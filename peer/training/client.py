@@ -9,18 +9,20 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from peer.training import death, messages
 from peer.training.death import TrainerDeath, TrainerDied
+from peer.training.lease_queue import LeaseQueue
 from peer.training.memory import FlatVector, SharedVectors, create_memory
 from peer.training.messages import (
     CutDone,
     Evaluated,
     Exported,
     Failed,
+    Leased,
     Loaded,
     Message,
     Notice,
@@ -31,7 +33,7 @@ from peer.training.messages import (
 )
 from peer.training.options import TrainerOptions, TrainerStart
 
-Answer = TypeVar("Answer", Ready, Loaded, CutDone, Shifted, Taken, Evaluated, Exported)
+Answer = TypeVar("Answer", Ready, Loaded, Leased, CutDone, Shifted, Taken, Evaluated, Exported)
 Result = TypeVar("Result")
 
 TRAINER_MODULE = "peer.training.process"
@@ -61,11 +63,14 @@ class Trainer:
         self._reader, self._writer = link
         self._memory = memory
         self._on_event = on_event
+        self.leases = LeaseQueue()
+        """Mirrors the trainer's."""
         self._vectors: SharedVectors | None = None
         self._answers: dict[type[Message], asyncio.Future[Any]] = {}
         self._inbox = asyncio.Lock()
         self._outbox = asyncio.Lock()
         self._slow = asyncio.Lock()
+        self._leasing = asyncio.Lock()
         self._cuts = 0
         self._failure: Failed | None = None
         self._stopping = False
@@ -112,6 +117,13 @@ class Trainer:
     async def train(self, on: bool) -> None:
         """Do inner steps from now on, or hold still."""
         self._send(messages.Train(on))
+
+    async def lease(self, chunks: Sequence[int]) -> int:
+        """Replace what it has not begun; the inner steps that had begun when it took effect.
+
+        `ValueError` if this is no lease, see `LeaseQueue.given`.
+        """
+        return await self._finish(self._lease(chunks))
 
     async def load(self, vector: FlatVector, run_tokens: int) -> None:
         """Take `vector`, shape (n,), as parameters and forget the inner optimizer's state."""
@@ -174,6 +186,11 @@ class Trainer:
         async with self._outbox:
             self._cuts += 1
             return await self._ask(messages.Cut(self._cuts), CutDone)
+
+    async def _lease(self, chunks: Sequence[int]) -> int:
+        async with self._leasing:
+            self.leases.given(chunks)
+            return (await self._ask(messages.Lease(list(chunks)), Leased)).inner_steps
 
     async def _ask(self, command: Message, answer: type[Answer]) -> Answer:
         done = self._expect(answer)
@@ -242,6 +259,8 @@ class Trainer:
         future = self._answers.pop(type(message), None)
         if future is None:
             raise ValueError(f"an answer nobody asked for: {message}")
+        if isinstance(message, Leased):
+            self.leases.took_effect(message.inner_steps)  # here, before any later answer is read
         future.set_result(message)
 
 

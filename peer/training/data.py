@@ -1,9 +1,8 @@
-"""A run's text as tokens: training batches that are a pure function of their number, and
-held-out batches that are the same on every peer."""
+"""A run's text as tokens: training batches that are a pure function of their chunk's number, and
+held-out batches; both the same on every peer."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sysconfig
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor
 
 from peer.training.failure import TrainerFailure
+from peer.training.lease_queue import MAX_CHUNKS
+from peer.training.shuffle import Shuffle
 from swarmpb.spec import RunSpec
 
 Text = npt.NDArray[np.uint8]
@@ -31,23 +32,33 @@ _NOT_THE_LIBRARY = {"site-packages", "dist-packages", "__pycache__", "test", "te
 
 
 class TextStream:
-    """The batches of one peer: windows at random places of the training text."""
+    """The training text as chunks without end; a chunk is the batch of one inner step.
 
-    def __init__(self, text: Text, spec: RunSpec, peer_id: str, first_batch: int = 0) -> None:
-        self._text = text
+    The text's whole sequences come in passes, each in an order of its own. Sequence i of the
+    stream is the one at place i % S of pass i // S, S being how many there are. Which chunks a
+    peer trains on is not decided here.
+    """
+
+    def __init__(self, text: Text, spec: RunSpec) -> None:
         self._length = spec.data.sequence_length
         self._size = spec.inner.batch_size
-        self._first = first_batch
-        seed = f"murmuration text {spec.seed} {peer_id}".encode()
-        self._key = int.from_bytes(hashlib.sha256(seed).digest()[:16], "big")
+        self._sequences = len(text) // self._length
+        self._text = text[: self._sequences * self._length].reshape(-1, self._length)
+        self._seed = spec.seed
 
-    def batch(self, number: int) -> Tensor:
-        """Tokens of batch `number` since the start, int64, shape (batch_size, sequence_length)."""
-        # a counter-based generator (Philox, Salmon et al. 2011): no state to keep or restore
-        counter = (self._first + number) << 128
-        random = np.random.Generator(np.random.Philox(key=self._key, counter=counter))
-        starts = random.integers(0, len(self._text) - self._length + 1, size=self._size)
-        return tokens_of(self._text[starts[:, None] + np.arange(self._length)])
+    def batch(self, chunk: int) -> Tensor:
+        """Tokens of a chunk, int64, shape (batch_size, sequence_length)."""
+        if not 0 <= chunk < MAX_CHUNKS:
+            raise ValueError(f"no chunk has the number {chunk}")
+        first, size = chunk * self._size, self._size
+        batch = []
+        for number in range(first // self._sequences, (first + size - 1) // self._sequences + 1):
+            begin = max(0, first - number * self._sequences)
+            end = min(self._sequences, first + size - number * self._sequences)
+            order = Shuffle(self._sequences, f"murmuration text {self._seed} pass {number}")
+            places = order.places(np.arange(begin, end, dtype=np.uint64))
+            batch.append(self._text[places.astype(np.int64)])
+        return tokens_of(np.concatenate(batch))
 
 
 def validation_batches(text: Text, spec: RunSpec) -> list[Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from peer.training.data import TextStream
 from peer.training.failure import TrainerFailure
+from peer.training.lease_queue import LeaseQueue
 from peer.training.model import FlatModel
 from peer.training.optimizer import InnerOptimizer
 from swarmpb.spec import RunSpec
@@ -25,6 +26,7 @@ class InnerTraining:
         self.loss_sum = 0.0
         self._spec = spec
         self._text = text
+        self._leases = LeaseQueue()
         self._micro_batch = micro_batch or spec.inner.batch_size
         self._optimizer = InnerOptimizer(model, spec)
         self._run_tokens = 0
@@ -33,12 +35,26 @@ class InnerTraining:
         """Tokens of the whole swarm for each of this peer's, in the last round."""
         self._last_round = 0
         """Tokens that the last round merged."""
+        self._chunk: int | None = None
+        """That of the inner step under way."""
         self._left: list[Tensor] = []
-        """Micro-batches of the inner step under way."""
+        """Its micro-batches; none also when it has to begin anew."""
         self._loss = 0.0
 
+    @property
+    def has_work(self) -> bool:
+        """A chunk is begun or leased."""
+        return self._chunk is not None or self._leases.chunk(self.inner_steps) is not None
+
+    def lease(self, chunks: list[int]) -> int:
+        """Train on these chunks next; the number of inner steps that have begun."""
+        begun = self.inner_steps + (self._chunk is not None)
+        self._leases.given(chunks)
+        self._leases.took_effect(begun)
+        return begun
+
     def inner_step(self) -> None:
-        """Train on the next batch; `TrainerFailure("diverged")` if it yields nothing finite."""
+        """Train on the next chunk; `TrainerFailure("diverged")` if it yields nothing finite."""
         while not self.advance():
             pass
 
@@ -46,15 +62,22 @@ class InnerTraining:
         """Work off a micro-batch; True if that was the last one of an inner step.
 
         Parameters change with the last one only, so they may be copied or shifted in between.
+        `ValueError` if nothing is leased.
         """
         if not self._left:
-            batch = self._text.batch(self.inner_steps)
-            self._left = list(batch.split(self._micro_batch))
-            self._loss = 0.0
+            self._begin()
         self._add_gradients(self._left.pop(0))
         if not self._left:
             self._update()
         return not self._left
+
+    def _begin(self) -> None:
+        if self._chunk is None:
+            self._chunk = self._leases.chunk(self.inner_steps)
+        if self._chunk is None:
+            raise ValueError("no chunk is leased to train on")
+        self._left = list(self._text.batch(self._chunk).split(self._micro_batch))
+        self._loss = 0.0
 
     def shrink(self) -> bool:
         """Halve the micro-batches from the next inner step on; False if they are single."""
@@ -71,6 +94,7 @@ class InnerTraining:
                 f"loss {loss} and gradient norm {norm} in inner step {self.inner_steps + 1}; "
                 "if it happens again, the run needs a lower learning rate",
             )
+        self._chunk = None
         self.inner_steps += 1
         self.tokens += self._spec.inner.batch_size * self._spec.data.sequence_length
         self.loss_sum += loss

@@ -36,10 +36,13 @@ class DaemonLink:
             commands.append(self._commands.get_nowait())
         return commands
 
+    def offer(self, progress: Progress) -> None:
+        """Tell the daemon, or leave it out while it does not read: later totals follow."""
+        if select.select([], [self._socket], [], 0)[1]:
+            self.send(progress)
+
     def send(self, message: Message) -> None:
-        """Tell the daemon; progress is left out while it does not read, as totals follow."""
-        if isinstance(message, Progress) and not select.select([], [self._socket], [], 0)[1]:
-            return
+        """Tell the daemon."""
         try:
             self._socket.sendall(encode(message))
         except ConnectionError:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
-MAX_LINE_BYTES = 64 * 1024
+MAX_LINE_BYTES = 128 * 1024
+"""A spec fits in, and so does the longest lease."""
 
 # ---- daemon to trainer -----------------------------------------------------------------
 
@@ -28,6 +29,18 @@ class Train:
 
     KIND: ClassVar[str] = "train"
     on: bool
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Train on these chunks of the text, in this order, answer `Leased`.
+
+    They take the place of all that this trainer has not begun; what it has is left out. Without
+    chunks it waits. See `lease_queue.py`.
+    """
+
+    KIND: ClassVar[str] = "lease"
+    chunks: list[int]
 
 
 @dataclass(frozen=True)
@@ -82,6 +95,14 @@ class Ready:
 @dataclass(frozen=True)
 class Loaded:
     KIND: ClassVar[str] = "loaded"
+
+
+@dataclass(frozen=True)
+class Leased:
+    """So many inner steps had begun since the trainer started when the lease took effect."""
+
+    KIND: ClassVar[str] = "leased"
+    inner_steps: int
 
 
 @dataclass(frozen=True)
@@ -152,17 +173,12 @@ class Failed:
 
 
 Message = (
-    Load | Train | Cut | Shift | Evaluate | Export
-    | Ready | Loaded | Progress | CutDone | Shifted | Taken | Evaluated | Exported | Notice | Failed
+    Load | Train | Lease | Cut | Shift | Evaluate | Export
+    | Ready | Loaded | Leased | Progress | CutDone | Shifted | Taken | Evaluated | Exported
+    | Notice | Failed
 )  # fmt: skip
 
-_KINDS: dict[str, type[Any]] = {
-    kind.KIND: kind
-    for kind in (
-        Load, Train, Cut, Shift, Evaluate, Export,
-        Ready, Loaded, Progress, CutDone, Shifted, Taken, Evaluated, Exported, Notice, Failed,
-    )
-}  # fmt: skip
+_KINDS: dict[str, type[Any]] = {kind.KIND: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

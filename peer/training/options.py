@@ -13,10 +13,8 @@ MAX_MICRO_BATCH = 65_536
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """What one trainer process may use, and whose text it reads."""
+    """What one trainer process may use."""
 
-    peer_id: str
-    """With the spec's seed it fixes the order of this peer's training text."""
     cache_folder: Path
     """Downloaded text is kept here."""
     threads: int = 1
@@ -25,8 +23,6 @@ class TrainerOptions:
     """One of `DEVICES`; `auto` takes the fastest there is."""
     micro_batch: int = 0
     """Sequences that are computed at once; 0: the whole batch. Less memory, same result."""
-    first_batch: int = 0
-    """Batches of this peer's text that were trained on before this process."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.threads <= MAX_THREADS:
@@ -35,8 +31,6 @@ class TrainerOptions:
             raise ValueError(f"device must be one of {', '.join(DEVICES)}: {self.device}")
         if not 0 <= self.micro_batch <= MAX_MICRO_BATCH:
             raise ValueError(f"micro_batch must lie between 0 and {MAX_MICRO_BATCH}")
-        if not 0 <= self.first_batch < 2**63:
-            raise ValueError(f"first_batch must not be negative: {self.first_batch}")
 
 
 @dataclass(frozen=True)
@@ -54,28 +48,24 @@ class TrainerStart:
         return [
             f"--memory-fd={self.memory}",
             f"--socket-fd={self.socket}",
-            f"--peer-id={options.peer_id}",
             f"--cache-folder={options.cache_folder}",
             f"--threads={options.threads}",
             f"--device={options.device}",
             f"--micro-batch={options.micro_batch}",
-            f"--first-batch={options.first_batch}",
         ]
 
     @classmethod
     def from_argv(cls, argv: list[str]) -> TrainerStart:
         parser = argparse.ArgumentParser(prog="peer.training.process", allow_abbrev=False)
-        for name in ("--memory-fd", "--socket-fd", "--threads", "--micro-batch", "--first-batch"):
+        for name in ("--memory-fd", "--socket-fd", "--threads", "--micro-batch"):
             parser.add_argument(name, type=int, required=True)
-        for name in ("--peer-id", "--cache-folder", "--device"):
+        for name in ("--cache-folder", "--device"):
             parser.add_argument(name, required=True)
         given = parser.parse_args(argv)
         options = TrainerOptions(
-            peer_id=given.peer_id,
             cache_folder=Path(given.cache_folder),
             threads=given.threads,
             device=given.device,
             micro_batch=given.micro_batch,
-            first_batch=given.first_batch,
         )
         return cls(given.memory_fd, given.socket_fd, options)

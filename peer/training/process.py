@@ -61,10 +61,12 @@ def serve(link: DaemonLink, session: Session) -> None:
         loss = session.advance_evaluation()
         if loss is not None:
             link.send(messages.Evaluated(loss))
-        if session.on:
+        if session.trains:
             progress = session.advance()
-            if progress is not None:
-                link.send(progress)
+            if progress is not None and session.idle:
+                link.send(progress)  # the last word for now
+            elif progress is not None:
+                link.offer(progress)
 
 
 def answer(link: DaemonLink, session: Session, command: messages.Message) -> None:
@@ -75,6 +77,8 @@ def answer(link: DaemonLink, session: Session, command: messages.Message) -> Non
         case messages.Load(run_tokens):
             session.load(run_tokens)
             link.send(messages.Loaded())
+        case messages.Lease(chunks):
+            link.send(session.lease(chunks))
         case messages.Cut(cut_id):
             link.send(session.cut(cut_id))
         case messages.Shift(run_tokens):

@@ -37,7 +37,12 @@ class Session:
     @property
     def idle(self) -> bool:
         """Nothing to do but wait for a command."""
-        return not self.on and self._evaluation is None
+        return not self.trains and self._evaluation is None
+
+    @property
+    def trains(self) -> bool:
+        """It was told to, and what on."""
+        return self.on and self._inner.has_work
 
     def advance(self) -> messages.Progress | None:
         """Work off a micro-batch; the totals after the last one of an inner step.
@@ -56,6 +61,9 @@ class Session:
 
     def load(self, run_tokens: int) -> None:
         self._inner.load(self._inbox, run_tokens)
+
+    def lease(self, chunks: list[int]) -> messages.Leased:
+        return messages.Leased(self._inner.lease(chunks))
 
     def cut(self, cut_id: int) -> messages.CutDone:
         self._outbox.copy_(self._inner.model.vector)
@@ -98,7 +106,7 @@ def open_session(link: DaemonLink, start: TrainerStart) -> Session:
     device = choose_device(options.device)
     model = build_model(spec, device, options.micro_batch)
     training, held_out = data.split(_text(spec, options.cache_folder, link), spec)
-    stream = data.TextStream(training, spec, options.peer_id, options.first_batch)
+    stream = data.TextStream(training, spec)
     inner = InnerTraining(spec, model, stream, options.micro_batch)
     memory = SharedVectors(start.memory, model.vector.numel())
     session = Session(inner, memory, data.validation_batches(held_out, spec))

@@ -62,7 +62,7 @@ class Swarm:
         self._spec = _spec(setting)
         text, held_out = data.split(data.standard_library(), self._spec)
         self._held_out = data.validation_batches(held_out, self._spec)
-        self._peers = [self._peer(text, f"peer-{index}") for index in range(setting.peers)]
+        self._peers = [self._peer(text, index) for index in range(setting.peers)]
         self._parameters = self._peers[0].model.vector.clone()
         self._momentum = torch.zeros_like(self._parameters)
 
@@ -98,9 +98,12 @@ class Swarm:
             pass
         return loss
 
-    def _peer(self, text: data.Text, name: str) -> InnerTraining:
+    def _peer(self, text: data.Text, index: int) -> InnerTraining:
         model = build_model(self._spec, CPU, 0)
-        return InnerTraining(self._spec, model, data.TextStream(text, self._spec, name))
+        peer = InnerTraining(self._spec, model, data.TextStream(text, self._spec))
+        peers = self._setting.peers
+        peer.lease(list(range(index, self._setting.inner_steps * peers, peers)))
+        return peer
 
 
 def _spec(setting: Setting) -> RunSpec:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from peer.training import messages
+from peer.training.lease_queue import LeaseQueue
 from peer.training.link import DaemonLink
 from peer.training.memory import FlatVector, SharedVectors
 from peer.training.options import TrainerStart
@@ -92,10 +93,15 @@ class PacedSession:
         self._logged_at = 0.0
         self._overslept = 0.0
         self._evaluating = False
+        self._leases = LeaseQueue()
 
     @property
     def idle(self) -> bool:
-        return not self.on and not self._evaluating
+        return not self.trains and not self._evaluating
+
+    @property
+    def trains(self) -> bool:
+        return self.on and self._leases.chunk(self._account.inner_steps) is not None
 
     def advance(self) -> messages.Progress:
         began = time.monotonic()
@@ -118,6 +124,12 @@ class PacedSession:
     def load(self, run_tokens: int) -> None:
         with self._answering():
             self._vector[:] = self._memory.inbox
+
+    def lease(self, chunks: list[int]) -> messages.Leased:
+        with self._answering():
+            self._leases.given(chunks)
+            self._leases.took_effect(self._account.inner_steps)
+        return messages.Leased(self._account.inner_steps)
 
     def cut(self, cut_id: int) -> messages.CutDone:
         with self._answering():

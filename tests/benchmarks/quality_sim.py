@@ -129,21 +129,25 @@ class SimulatedPeer:
     """A model with its optimizer, its text and what its codec lost."""
 
     def __init__(
-        self, setting: Setting, spec: RunSpec, streams: list[data.TextStream], gradients: Gradients
+        self, setting: Setting, text: data.TextStream, share: list[int], gradients: Gradients
     ) -> None:
+        spec = spec_of(setting)
         self.flat = build_model(spec, CPU, 0)
         self.tokens = 0
         self.tokens_at_cut = 0
         self.feedback = Feedback(setting.contribution)
-        self._streams = streams
+        self._text = text
+        self._share = share
+        """Of as many chunks as there are peers, those that are this one's."""
+        self._peers = setting.peers
         self._gradients = gradients
         self._optimizer = InnerOptimizer(self.flat, spec)
         self._inner_steps = 0
 
     def inner_step(self, run_tokens: int) -> None:
-        for stream in self._streams:
-            batch = stream.batch(self._inner_steps)
-            self._gradients.add(self.flat, batch, 1 / len(self._streams))
+        for index in self._share:
+            batch = self._text.batch(self._inner_steps * self._peers + index)
+            self._gradients.add(self.flat, batch, 1 / len(self._share))
             self.tokens += batch.numel()
         self._optimizer.update(run_tokens)
         self._inner_steps += 1
@@ -168,11 +172,11 @@ class Swarm:
         spec = spec_of(setting)
         text, held_out = data.split(_library(), spec)
         self._held_out = _held_out_batches(held_out, spec)
-        streams = [data.TextStream(text, spec, f"peer-{index}") for index in range(setting.peers)]
+        stream, everybody = data.TextStream(text, spec), list(range(setting.peers))
         # in data parallel training one model sees the batches of all
-        shares = [streams] if setting.data_parallel else [[stream] for stream in streams]
+        shares = [everybody] if setting.data_parallel else [[index] for index in everybody]
         gradients = _gradients(setting.hidden_size, setting.layers, compiled)
-        self._peers = [SimulatedPeer(setting, spec, share, gradients) for share in shares]
+        self._peers = [SimulatedPeer(setting, stream, share, gradients) for share in shares]
         self._answers = Feedback(setting.answer)
         self._parameters = _array(self._peers[0].flat.vector)
         self._momentum = np.zeros_like(self._parameters)

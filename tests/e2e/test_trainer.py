@@ -24,6 +24,7 @@ from peer.training import data
 from peer.training.client import Trainer
 from peer.training.death import TrainerDied
 from peer.training.inner import InnerTraining
+from peer.training.lease_queue import MAX_LEASE
 from peer.training.messages import Notice, Progress
 from peer.training.model import build_model
 from peer.training.options import TrainerOptions
@@ -60,7 +61,7 @@ class Watch:
 async def running(
     spec: RunSpec, folder: Path, watch: Watch | None = None, options: TrainerOptions | None = None
 ) -> AsyncIterator[Trainer]:
-    options = options or TrainerOptions("peer-a", folder, device="cpu")
+    options = options or TrainerOptions(folder, device="cpu")
     trainer = await Trainer.start(spec.canonical(), options, watch or Watch())
     try:
         with anyio.fail_after(START_SECONDS):
@@ -75,7 +76,8 @@ def replay(spec: RunSpec, inner_steps: int, micro_batch: int = 0) -> InnerTraini
     torch.set_num_threads(1)
     model = build_model(spec, torch.device("cpu"), micro_batch)
     text, _ = data.split(data.standard_library(), spec)
-    inner = InnerTraining(spec, model, data.TextStream(text, spec, "peer-a"), micro_batch)
+    inner = InnerTraining(spec, model, data.TextStream(text, spec), micro_batch)
+    inner.lease(list(range(inner_steps)))
     inner.load(model.vector.clone(), 0)
     for _ in range(inner_steps):
         inner.inner_step()
@@ -89,6 +91,7 @@ async def test_it_trains_cuts_shifts_evaluates_and_exports(tmp_path: Path) -> No
         first = trainer.vectors.outbox.copy()
         assert first.shape == (ready.parameters,)
         await trainer.load(first, 0)
+        assert await trainer.lease(range(MAX_LEASE)) == 0
         first_loss = await trainer.evaluate(first)
         assert first_loss == pytest.approx(np.log(384), rel=0.05)
 
@@ -140,6 +143,22 @@ def assert_exported(folder: Path) -> None:
     assert written.shape[1] > prompt["input_ids"].shape[1]
 
 
+async def test_it_works_off_its_lease_and_then_waits(tmp_path: Path) -> None:
+    watch = Watch()
+    async with running(tiny_spec(), tmp_path, watch) as trainer:
+        await trainer.ready()
+        await trainer.train(True)
+        assert await trainer.lease([4, 2, 6]) == 0
+        await watch.until(lambda steps: steps == 3)
+        assert await trainer.lease([6, 9, 4]) == 3
+        await watch.until(lambda steps: steps == 4)
+        assert (await trainer.cut()).inner_steps == 4
+        assert trainer.leases.chunks_between(0, 4) == [4, 2, 6, 9]
+        assert trainer.leases.left(4) == []
+        with pytest.raises(ValueError, match="no chunk"):
+            await trainer.lease([-1])
+
+
 async def test_whatever_is_pending_ends_with_the_trainer(tmp_path: Path) -> None:
     async with running(tiny_spec(), tmp_path) as trainer:
         await trainer.ready()
@@ -187,7 +206,7 @@ from peer.training.options import TrainerOptions
 from tests.tiny import tiny_spec
 
 async def main():
-    options = TrainerOptions("peer-a", Path(sys.argv[1]), device="cpu")
+    options = TrainerOptions(Path(sys.argv[1]), device="cpu")
     trainer = await Trainer.start(tiny_spec().canonical(), options)
     await trainer.ready()
     await trainer.train(True)

@@ -1,4 +1,4 @@
-"""Text: the same everywhere, different for each peer, never the held-out part."""
+"""Text: the same everywhere, all of it in every pass, never the held-out part."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 
 from peer.training import data
 from peer.training.failure import TrainerFailure
+from peer.training.lease_queue import MAX_CHUNKS
+from swarmpb.spec import RunSpec
 from tests.tiny import tiny_spec
 
 COUNTING = (np.arange(50_000) % 251).astype(np.uint8)
+
+
+def large_batches(size: int) -> RunSpec:
+    return tiny_spec(inner={"batch_size": size}, round={"target_tokens": 10**6})
 
 
 def test_bytes_become_byt5_tokens_and_documents_end() -> None:
@@ -53,33 +59,48 @@ def test_a_text_too_short_to_hold_out_a_sequence_is_told() -> None:
         data.split(COUNTING[:700], tiny_spec())
 
 
-@given(number=st.integers(0, 2**40), first=st.integers(0, 2**40))
-def test_a_batch_is_a_pure_function_of_its_number(number: int, first: int) -> None:
-    stream = data.TextStream(COUNTING, tiny_spec(), "peer-a")
-    later = data.TextStream(COUNTING, tiny_spec(), "peer-a", first)
-    batch = stream.batch(first + number)
+@given(chunk=st.integers(0, MAX_CHUNKS - 1))
+def test_a_chunk_is_a_pure_function_of_its_number(chunk: int) -> None:
+    batch, same = (data.TextStream(COUNTING, tiny_spec()).batch(chunk) for _ in range(2))
     assert batch.shape == (2, 16)
-    assert torch.equal(batch, later.batch(number))
-    # windows of the text: consecutive bytes stay consecutive
+    assert torch.equal(batch, same)
+    # sequences of the text: consecutive bytes stay consecutive
     steps = (batch[:, 1:] - batch[:, :-1]) % 251
     assert torch.all(steps == 1)
 
 
-def test_peers_and_batches_read_different_text() -> None:
-    spec = tiny_spec()
-    batches = [
-        data.TextStream(COUNTING, spec, peer).batch(number)
-        for peer in ("peer-a", "peer-b")
-        for number in (0, 1)
+@given(
+    sequences=st.integers(1, 40),
+    batch_size=st.integers(1, 50),
+    passes=st.integers(1, 3),
+    rest=st.integers(0, 15),
+)
+def test_every_pass_takes_every_sequence_once(
+    sequences: int, batch_size: int, passes: int, rest: int
+) -> None:
+    text = np.repeat(np.arange(sequences + 1, dtype=np.uint8), 16)[: 16 * sequences + rest]
+    stream = data.TextStream(text, large_batches(batch_size))
+    chunks = -(-passes * sequences // batch_size)
+    firsts = [int(row[0]) - 3 for chunk in range(chunks) for row in stream.batch(chunk)]
+    for number in range(passes):
+        of_pass = firsts[number * sequences : (number + 1) * sequences]
+        assert sorted(of_pass) == list(range(sequences))
+
+
+def test_passes_and_seeds_take_the_text_in_orders_of_their_own() -> None:
+    sequences = len(COUNTING) // 16
+    spec = large_batches(sequences)
+    other = spec.model_copy(update={"seed": 8})
+    orders = [
+        data.TextStream(COUNTING, it).batch(chunk) for it in (spec, other) for chunk in (0, 1)
     ]
-    assert len({str(batch.tolist()) for batch in batches}) == 4
+    assert len({str(order[:, 0].tolist()) for order in orders}) == 4
 
 
-def test_a_stream_reaches_both_ends_of_its_text() -> None:
-    text = COUNTING[:18]
-    stream = data.TextStream(text, tiny_spec(), "peer-a")
-    starts = {int(window[0]) - 3 for number in range(40) for window in stream.batch(number)}
-    assert starts == {0, 1, 2}
+@pytest.mark.parametrize("chunk", [-1, MAX_CHUNKS])
+def test_there_is_no_such_chunk(chunk: int) -> None:
+    with pytest.raises(ValueError, match="no chunk"):
+        data.TextStream(COUNTING, tiny_spec()).batch(chunk)
 
 
 def test_held_out_batches_are_fixed_and_spread() -> None:

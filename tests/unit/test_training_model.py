@@ -31,7 +31,9 @@ def one_thread() -> None:
 
 def training(spec: RunSpec, micro_batch: int = 0) -> InnerTraining:
     model = build_model(spec, CPU, micro_batch)
-    return InnerTraining(spec, model, TextStream(TEXT, spec, "peer-a"), micro_batch)
+    inner = InnerTraining(spec, model, TextStream(TEXT, spec), micro_batch)
+    inner.lease(list(range(100)))
+    return inner
 
 
 def test_the_same_seed_builds_the_same_model() -> None:
@@ -152,6 +154,43 @@ def test_micro_batches_shrink_to_single_sequences() -> None:
     assert [inner.advance() for _ in range(5)] == [False] * 4 + [True]
 
 
+class NotedText(TextStream):
+    """Notes which chunks were asked for."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        super().__init__(TEXT, spec)
+        self.chunks: list[int] = []
+
+    def batch(self, chunk: int) -> Tensor:
+        self.chunks.append(chunk)
+        return super().batch(chunk)
+
+
+def test_inner_steps_train_on_the_leased_chunks_in_their_order() -> None:
+    text = NotedText(tiny_spec())
+    inner = InnerTraining(tiny_spec(), build_model(tiny_spec(), CPU, 1), text, micro_batch=1)
+    assert inner.lease([5, 3]) == 0
+    inner.advance()  # the first half of chunk 5
+    assert inner.lease([3, 5, 9]) == 1
+    while inner.has_work:
+        inner.advance()
+    assert text.chunks == [5, 3, 9]
+    with pytest.raises(ValueError, match="no chunk is leased"):
+        inner.advance()
+
+
+def test_an_inner_step_that_a_load_interrupts_keeps_its_chunk() -> None:
+    text = NotedText(tiny_spec())
+    inner = InnerTraining(tiny_spec(), build_model(tiny_spec(), CPU, 1), text, micro_batch=1)
+    inner.lease([5, 3])
+    inner.advance()
+    inner.load(inner.model.vector.clone(), 0)
+    assert inner.lease([8]) == 1, "chunk 5 has begun"
+    while inner.has_work:
+        inner.advance()
+    assert text.chunks == [5, 5, 8]
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_training_lowers_the_loss(optimizer: str) -> None:
     rates = {"adamw_learning_rate": 0.003 if optimizer == "muon" else None}
@@ -199,7 +238,7 @@ def test_loading_forgets_the_optimizer_and_shifting_does_not() -> None:
     batch = fresh._text.batch(1)
     updates = []
     for inner in (fresh, shifted, loaded):
-        inner._text.batch = lambda number: batch  # type: ignore[method-assign]
+        inner._text.batch = lambda chunk: batch  # type: ignore[method-assign]
         inner.inner_step()
         updates.append(inner.model.vector)
     assert torch.equal(updates[0], updates[2])
