@@ -7,7 +7,7 @@ as on a real connection.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,12 +45,30 @@ class Hub:
     records: dict[str, dict[str, tuple[bytes, float]]] = field(default_factory=dict)
     tap: Callable[[Crossing], None] = lambda crossing: None
     """Called before each message crosses: the place to inject a fault."""
+    _sides: dict[str, int] = field(default_factory=dict)
+    _healed: anyio.Event = field(default_factory=anyio.Event)
 
     def join(self, identity: PeerIdentity | None = None) -> MemoryNetwork:
         """A new network; its peer id is that of `identity`."""
         network = MemoryNetwork(self, identity or PeerIdentity.generate())
         self.networks[network.peer_id] = network
         return network
+
+    def split(self, *sides: Iterable[str]) -> None:
+        """From now on nothing passes between these sides; records stay where they are read."""
+        self._sides = {peer_id: number for number, side in enumerate(sides) for peer_id in side}
+        self._healed = anyio.Event()
+
+    def heal(self) -> None:
+        """End a split: what was held up goes on, unless its sender has given up."""
+        self._sides = {}
+        self._healed.set()
+
+    async def until_passable(self, one: str, other: str) -> None:
+        """Wait while two peers are on different sides; those on none reach everybody."""
+        sides = {self._sides[it] for it in (one, other) if it in self._sides}
+        if len(sides) > 1:
+            await self._healed.wait()
 
 
 class MemoryNetwork:
@@ -63,6 +81,7 @@ class MemoryNetwork:
         self._running = anyio.Event()
         self._running.set()
         self._scopes: set[anyio.CancelScope] = set()
+        self._opened: set[_MemoryStream] = set()
         self._gone = anyio.Event()
         self.alive = True
 
@@ -83,6 +102,8 @@ class MemoryNetwork:
         self._running.set()
         for scope in self._scopes:
             scope.cancel()
+        for stream in self._opened:
+            stream.close()
 
     def freeze(self) -> None:
         """Stand still, as after SIGSTOP: streams stay open and silent."""
@@ -91,6 +112,9 @@ class MemoryNetwork:
     def thaw(self) -> None:
         """Go on after `freeze`."""
         self._running.set()
+
+    async def until_passable(self, other: str) -> None:
+        await self._hub.until_passable(self.peer_id, other)
 
     def tap(self, receiver: str, method: str, number: int, is_reply: bool) -> None:
         self._hub.tap(Crossing(self.peer_id, receiver, method, number, is_reply))
@@ -109,15 +133,21 @@ class MemoryNetwork:
             raise Unreachable(f"{short(peer_id)} cannot be reached")
         if method.name not in other._handlers:
             raise Unreachable(f"{short(peer_id)} does not answer {method.name}")
+        with anyio.move_on_after(seconds) as waited:
+            await self._hub.until_passable(self.peer_id, peer_id)
+        if waited.cancelled_caught or not self.alive:
+            raise Unreachable(f"{short(peer_id)} cannot be reached")
         up_sender, up_receiver = anyio.create_memory_object_stream[Any](_BUFFERED_MESSAGES)
         down_sender, down_receiver = anyio.create_memory_object_stream[Any](_BUFFERED_MESSAGES)
         far = _MemoryStream(other, self, method, True, down_sender, up_receiver)
         near = _MemoryStream(self, other, method, False, up_sender, down_receiver)
         handler = other._handlers[method.name][1]
         self._hub.tasks.start_soon(other._serve_stream, self.peer_id, far, handler)
+        self._opened.add(near)
         try:
             yield near
         finally:
+            self._opened.discard(near)
             near.close()
 
     async def _serve_stream(self, caller: str, stream: _MemoryStream, handler: Handler) -> None:
@@ -215,6 +245,7 @@ class _MemoryStream:
         try:
             with anyio.fail_after(seconds):
                 await own._running.wait()
+                await own.until_passable(self._other.peer_id)
                 await self._sender.send(item)
         except TimeoutError as error:
             raise Unreachable(f"{other} did not read for {seconds:.1f} s") from error

@@ -33,7 +33,7 @@ EXCHANGE_SECONDS = 30.0
 SILENCE = silence_seconds(EXCHANGE_SECONDS)
 PROMPT = SILENCE + silence_seconds(EXCHANGE_SECONDS + DEADLINES.report) + 0.01
 """A round without a silent peer, whose report may be missing, is decided in so many seconds."""
-IDENTITIES = sorted((PeerIdentity.generate() for _ in range(5)), key=lambda it: it.peer_id)
+IDENTITIES = sorted((PeerIdentity.generate() for _ in range(10)), key=lambda it: it.peer_id)
 
 
 class ClientModeNetwork(MemoryNetwork):
