@@ -6,7 +6,7 @@ tests of the layers above.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -108,6 +108,13 @@ class Network(Protocol):
 
     async def lookup(self, kind: str) -> dict[str, bytes]:
         """The live payloads under `kind`, by the peer id that signed them."""
+
+    async def reconnect(self, addresses: Sequence[str]) -> int:
+        """Dial these peers again, whatever became of earlier connections; how many answered.
+
+        Afterwards each side finds the other's records again. Takes some seconds if one of them
+        is out of reach.
+        """
 
     async def wait_broken(self) -> str:
         """Wait until this network can do nothing any more; why."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import os
 import socket
-import time
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,21 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-
-os.environ.setdefault("HIVEMIND_LOGLEVEL", "ERROR")  # read when hivemind is imported
-# p2pd is no faster with more, and the processors are the trainer's
-os.environ.setdefault("GOMAXPROCS", "1")
-
 from google.protobuf.message import DecodeError
 from hivemind.dht.node import DHTNode
 from hivemind.dht.routing import DHTID
 from hivemind.dht.validation import DHTRecord, RecordValidatorBase
-from hivemind.p2p import P2P, PeerID
+from hivemind.p2p import P2P
 from hivemind.p2p.p2p_daemon_bindings.datastructures import StreamInfo
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
 from hivemind.utils import MSGPackSerializer
 
+from peer.swarm.clock import CLOCK
 from peer.swarm.framing import FramedStream
+from peer.swarm.greeting import Greeter
 from peer.swarm.interface import (
     MAX_RECORD_BYTES,
     Handler,
@@ -43,6 +39,7 @@ from peer.swarm.interface import (
     sealed_record,
     short,
 )
+from peer.swarm.p2pd import STARTUP_SECONDS, P2pd, PrivateP2P
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import BadSignatureError, PeerIdentity, open_envelope
 from swarmpb.v1 import swarm_pb2
@@ -50,7 +47,12 @@ from swarmpb.version import PROTOCOL_VERSION
 
 log = logging.getLogger(__name__)
 
-_STARTUP_SECONDS = 60  # p2pd's own default of 15 is too short on a slow machine
+# hivemind's modules each keep `time.time` under this name: with it, all records would expire when
+# somebody sets the machine's clock
+for _name, _module in list(sys.modules.items()):
+    if _name.partition(".")[0] == "hivemind" and "get_dht_time" in vars(_module):
+        vars(_module)["get_dht_time"] = CLOCK.now
+
 _DHT_CALL_SECONDS = 2.0
 _REFUSAL_SECONDS = 5.0
 _CLOSE_SECONDS = 1.0
@@ -80,9 +82,12 @@ class Libp2pNetwork:
 
     def __init__(self, p2p: P2P, dht: DHTNode, identity: PeerIdentity) -> None:
         self._p2p = p2p
+        self._p2pd = P2pd(p2p)
         self._dht = dht
         self._identity = identity
         self._streams_of: Counter[str] = Counter()
+        self._greeter = Greeter(self._p2pd, dht, identity.peer_id)
+        self._clock_watch = asyncio.create_task(self._greeter.watch_clock())
         self._closed = False
 
     @classmethod
@@ -106,7 +111,7 @@ class Libp2pNetwork:
         local = ipaddress.ip_address(host).is_loopback
         version = 6 if ":" in host else 4
         try:
-            p2p = await _PrivateP2P.in_folder(runtime_dir).create(
+            p2p = await PrivateP2P.in_folder(runtime_dir).create(
                 identity_path=str(identity_path),
                 initial_peers=list(initial_peers),
                 host_maddrs=[f"/ip{version}/{host}/tcp/{port}"],
@@ -114,7 +119,7 @@ class Libp2pNetwork:
                 nat_port_map=not local,
                 use_relay=not local,
                 check_if_identity_free=False,  # the lock on the state folder sees to that
-                startup_timeout=_STARTUP_SECONDS,
+                startup_timeout=STARTUP_SECONDS,
             )
         except P2PDaemonError as error:
             raise _unreachable(initial_peers, str(error)) from error
@@ -192,9 +197,7 @@ class Libp2pNetwork:
     ) -> AsyncIterator[Stream]:
         try:
             with anyio.fail_after(seconds):
-                _, reader, writer = await self._p2p.call_binary_stream_handler(
-                    PeerID.from_base58(peer_id), _wire_name(method)
-                )
+                reader, writer = await self._p2pd.open_stream(peer_id, _wire_name(method))
         except TimeoutError as error:
             raise Unreachable(f"{short(peer_id)} did not answer for {seconds:.1f} s") from error
         except (P2PDaemonError, asyncio.IncompleteReadError, OSError, ValueError) as error:
@@ -209,7 +212,7 @@ class Libp2pNetwork:
     async def publish(self, kind: str, payload: bytes, lifetime: float) -> None:
         record = sealed_record(self._identity, kind, payload)
         stored = await self._dht.store(
-            kind, record, expiration_time=time.time() + lifetime, subkey=self.peer_id
+            kind, record, expiration_time=CLOCK.now() + lifetime, subkey=self.peer_id
         )
         if not stored:
             log.debug("no DHT peer took the %s record", kind)
@@ -224,32 +227,24 @@ class Libp2pNetwork:
             payloads[peer_id] = swarm_pb2.Envelope.FromString(value).payload
         return payloads
 
+    async def reconnect(self, addresses: Sequence[str]) -> int:
+        return await self._greeter.greet_all(addresses)
+
     async def wait_broken(self) -> str:
-        status = await self._p2p._child.wait()
-        return f"p2pd ended with status {status}"
+        return await self._p2pd.wait_broken()
 
     async def close(self) -> None:
         if self._closed:
             return
         self._closed = True
+        self._clock_watch.cancel()
         # a signal to the whole process group reaches p2pd too: hivemind then waits for its
         # answers for ever
         for part in (self._dht, self._p2p):
             with anyio.move_on_after(_CLOSE_SECONDS):
                 await part.shutdown()
-
-
-class _PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no types
-    """P2P with its sockets in a folder of ours instead of /tmp."""
-
-    @classmethod
-    def in_folder(cls, folder: Path) -> type[_PrivateP2P]:
-        return type("P2P", (cls,), {"_UNIX_SOCKET_PREFIX": f"/unix{folder}/"})
-
-    @staticmethod
-    def _make_process_args(*args: Any, **kwargs: Any) -> Any:
-        # TLS only, which processors have instructions for: a fifth of p2pd's time
-        return P2P._make_process_args(*args, **kwargs, noise=False)
+        with anyio.CancelScope(shield=True):
+            await self._p2pd.kill()
 
 
 async def _try_refuse(stream: FramedStream, reason: str) -> None:

@@ -7,7 +7,7 @@ as on a real connection.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,9 +66,12 @@ class Hub:
 
     async def until_passable(self, one: str, other: str) -> None:
         """Wait while two peers are on different sides; those on none reach everybody."""
-        sides = {self._sides[it] for it in (one, other) if it in self._sides}
-        if len(sides) > 1:
+        if self.apart(one, other):
             await self._healed.wait()
+
+    def apart(self, one: str, other: str) -> bool:
+        """Whether two peers are on different sides now."""
+        return len({self._sides[it] for it in (one, other) if it in self._sides}) > 1
 
 
 class MemoryNetwork:
@@ -186,6 +189,13 @@ class MemoryNetwork:
                 envelope = swarm_pb2.Envelope.FromString(record)
                 found[peer_id] = open_envelope(envelope, kind)[1]
         return found
+
+    async def reconnect(self, addresses: Sequence[str]) -> int:
+        await self._running.wait()
+        others = {it.rpartition("/")[2] for it in addresses} - {self.peer_id}
+        known = [self._hub.networks[it] for it in others if it in self._hub.networks]
+        reached = [it for it in known if it.alive and not self._hub.apart(self.peer_id, it.peer_id)]
+        return len(reached) if self.alive else 0
 
     async def wait_broken(self) -> str:
         await self._gone.wait()

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -38,7 +39,7 @@ Join = Callable[[], Awaitable[Network]]
 
 
 @asynccontextmanager
-async def libp2p_swarm() -> AsyncIterator[Join]:
+async def libp2p_swarm(acquainted: bool = True) -> AsyncIterator[Join]:
     async with AsyncExitStack() as stack:
         known: list[str] = []
 
@@ -47,7 +48,8 @@ async def libp2p_swarm() -> AsyncIterator[Join]:
             (folder / "id").write_bytes(PeerIdentity.generate().to_bytes())
             network = await Libp2pNetwork.start(folder / "id", folder, "127.0.0.1", 0, known)
             stack.push_async_callback(network.close)
-            known.extend(network.addresses)
+            if acquainted:
+                known.extend(network.addresses)
             return network
 
         yield join
@@ -67,6 +69,13 @@ async def memory_swarm() -> AsyncIterator[Join]:
 
 @pytest.fixture(params=[memory_swarm, libp2p_swarm], ids=["memory", "libp2p"])
 async def join(request: pytest.FixtureRequest) -> AsyncIterator[Join]:
+    async with request.param() as join:
+        yield join
+
+
+@pytest.fixture(params=[memory_swarm, partial(libp2p_swarm, False)], ids=["memory", "libp2p"])
+async def strangers(request: pytest.FixtureRequest) -> AsyncIterator[Join]:
+    """Networks that begin without knowing of each other."""
     async with request.param() as join:
         yield join
 
@@ -375,6 +384,32 @@ async def test_a_peer_that_hangs_up_in_the_middle_of_data_is_unreachable_at_once
     async with stream_to(join, hang_up) as stream:
         with anyio.fail_after(10), pytest.raises(Unreachable, match="hung up"):
             await stream.receive_data(memoryview(bytearray(100)), 30)
+
+
+# ---- meeting again ---------------------------------------------------------------------
+
+
+async def test_who_answers_at_known_addresses_is_met_again(join: Join) -> None:
+    first, second = await join(), await join()
+    known = [*first.addresses, *second.addresses]
+    assert await second.reconnect(known) == 1, "itself does not count"
+    await first.close()
+    with anyio.fail_after(30):
+        assert await second.reconnect(known) == 0
+
+
+async def test_two_that_began_apart_find_each_others_records_after_reconnecting(
+    strangers: Join,
+) -> None:
+    first, second = await strangers(), await strangers()
+    await first.publish("kind", b"first", 30)
+    assert await second.reconnect(first.addresses) == 1
+    await second.publish("kind", b"second", 30)
+    both = {first.peer_id: b"first", second.peer_id: b"second"}
+    with anyio.fail_after(20):
+        for network in (first, second):
+            while await network.lookup("kind") != both:  # noqa: ASYNC110  no event tells
+                await anyio.sleep(0.1)
 
 
 # ---- what goes wrong -------------------------------------------------------------------
