@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import anyio
 import grpc
 
 from peer.run_metadata import RunMetadata, check_clock, check_published
+from peer.swarm.clock import CLOCK
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import PeerIdentity
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc
@@ -55,12 +55,12 @@ class CoordinatorClient:
         CLOCK_OFF, BAD_SPEC, REFUSED.
         """
         request = coordinator_pb2.GetRunRequest(run_id=run_id)
-        asked = time.time()
+        asked = CLOCK.now()
         try:
             info = await self._stub.GetRun(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise self._explain(error, run_id) from error
-        answered = time.time()
+        answered = CLOCK.now()
         # the version first: what another one means by its fields is not known
         published = check_published(info, run_id)
         check_clock(info.server_time_ms, asked, answered)
@@ -130,7 +130,7 @@ class Reporter:
         self._validations: deque[coordinator_pb2.Validation] = deque(maxlen=KEPT_VALIDATIONS)
         self._sequence = 0
         self._sending = anyio.Lock()
-        self.contact = Contact(True, time.time())
+        self.contact = Contact(True, CLOCK.now())
 
     def add_round(self, outcome: coordinator_pb2.RoundOutcome) -> None:
         """Report an ended attempt, once."""
@@ -156,9 +156,9 @@ class Reporter:
     async def _send_one(self) -> bool:
         report = self._snapshot()
         # milliseconds: still growing after this peer has lost its state folder
-        self._sequence = max(self._sequence + 1, int(time.time() * 1000))
+        self._sequence = max(self._sequence + 1, int(CLOCK.now() * 1000))
         report.sequence = self._sequence
-        report.written_at_ms = int(time.time() * 1000)
+        report.written_at_ms = int(CLOCK.now() * 1000)
         report.rounds.extend(list(self._rounds)[:ROUNDS_A_REPORT])
         report.validations.extend(list(self._validations)[:VALIDATIONS_A_REPORT])
         try:
@@ -181,7 +181,7 @@ class Reporter:
 
     def _note(self, reachable: bool, detail: str) -> None:
         same = reachable == self.contact.reachable
-        self.contact = Contact(reachable, self.contact.since if same else time.time(), detail)
+        self.contact = Contact(reachable, self.contact.since if same else CLOCK.now(), detail)
 
 
 def _first_line(text: str) -> str:

@@ -34,6 +34,7 @@ from peer.presence import Presence
 from peer.run_metadata import RunMetadata
 from peer.status import KEPT_DURATIONS, Snapshot, progress_report, round_outcome
 from peer.supervisor import TrainerSupervisor
+from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, Refused, Unreachable
 from peer.training.death import TrainerDied
 from peer.training.options import TrainerOptions
@@ -302,7 +303,7 @@ class Daemon:
         self._ended(outcome)
 
     def _ended(self, outcome: Outcome) -> None:
-        self.reporter.add_round(round_outcome(outcome, self.work.state, time.time()))
+        self.reporter.add_round(round_outcome(outcome, self.work.state, CLOCK.now()))
         self._post(events.AttemptEnded(outcome.leader, outcome.committed, outcome.reason))
 
     def _fell_behind(self, reason: str) -> None:

@@ -25,6 +25,7 @@ from peer.files import set_aside
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
 from peer.runtime import RuntimeFolder, state_folder_error
 from peer.status import status_reply
+from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, short
 from peer.training.options import TrainerOptions
 from swarmpb.exits import Exit, UserError
@@ -182,7 +183,7 @@ def _status(request: JoinRequest, daemon: Daemon, started: float) -> control_pb2
     reply.pid = os.getpid()
     reply.uptime_seconds = time.monotonic() - started
     reply.coordinator = request.config.coordinator
-    reply.coordinator_state = daemon.reporter.contact.describe(time.time())
+    reply.coordinator_state = daemon.reporter.contact.describe(CLOCK.now())
     reply.daemon_rss_bytes = _resident(os.getpid())
     trainer = daemon.work.trainer
     if trainer is not None:

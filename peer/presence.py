@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import anyio.to_thread
 from peer.membership import RECORD_SECONDS, SwarmView, view_of
 from peer.run_metadata import RunMetadata, save_metadata
 from peer.status import Snapshot, peer_record
+from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Presence:
     async def publish(self, network: Network) -> None:
         """Put this peer's record in the DHT, once."""
         self._sequence += 1
-        record = peer_record(self._snapshot(), time.time(), self._sequence)
+        record = peer_record(self._snapshot(), CLOCK.now(), self._sequence)
         await network.publish(self._kind, record.SerializeToString(), RECORD_SECONDS)
 
     async def keep_publishing(self, network: Network) -> None:
@@ -73,7 +73,7 @@ class Presence:
             except Exception as error:  # hivemind names none; the next try is seconds away
                 log.warning("cannot read the others' records: %r", error)
                 records = {}
-            wall = time.time()
+            wall = CLOCK.now()
             view = view_of(records, wall)
             self._on_view(view, wall)
             await self._remember(view, network.peer_id)

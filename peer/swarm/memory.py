@@ -6,7 +6,6 @@ as on a real connection.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from google.protobuf.message import Message
 
+from peer.swarm.clock import CLOCK
 from peer.swarm.framing import DATA_BYTES
 from peer.swarm.interface import Handler, Method, Refused, Stream, Unreachable, sealed_record, short
 from swarmpb.signing import PeerIdentity, open_envelope
@@ -179,13 +179,13 @@ class MemoryNetwork:
         record = sealed_record(self._identity, kind, payload)
         if self.alive:
             kept = self._hub.records.setdefault(kind, {})
-            kept[self.peer_id] = (record, time.time() + lifetime)
+            kept[self.peer_id] = (record, CLOCK.now() + lifetime)
 
     async def lookup(self, kind: str) -> dict[str, bytes]:
         await self._running.wait()
         found = {}
         for peer_id, (record, expires) in self._hub.records.get(kind, {}).items():
-            if expires > time.time():
+            if expires > CLOCK.now():
                 envelope = swarm_pb2.Envelope.FromString(record)
                 found[peer_id] = open_envelope(envelope, kind)[1]
         return found

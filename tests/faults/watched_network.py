@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,6 +49,9 @@ class WatchedNetwork:
 
     async def lookup(self, kind: str) -> dict[str, bytes]:
         return await self._inner.lookup(kind)
+
+    async def reconnect(self, addresses: Sequence[str]) -> int:
+        return await self._inner.reconnect(addresses)
 
     async def wait_broken(self) -> str:
         return await self._inner.wait_broken()

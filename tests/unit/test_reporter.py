@@ -235,14 +235,14 @@ async def test_what_happens_while_a_report_is_under_way_is_not_lost() -> None:
 async def test_the_sequence_grows_within_a_daemon_and_across_restarts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = SimpleNamespace(time=lambda: 1000.0)
-    monkeypatch.setattr("peer.coordinator_client.time", clock)
+    clock = SimpleNamespace(now=lambda: 1000.0)
+    monkeypatch.setattr("peer.coordinator_client.CLOCK", clock)
     fake = FakeCoordinator()
     async with listening(fake) as port:
         async with reporting(port) as reporter:
             for _ in range(3):  # within one millisecond
                 await reporter.send()
-        clock.time = lambda: 1001.0
+        clock.now = lambda: 1001.0
         async with reporting(port) as reporter:
             await reporter.send()
     sequences = [report.sequence for report in fake.taken]
