@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from blake3 import blake3
+
 log = logging.getLogger(__name__)
+
+_PIECE_BYTES = 1 << 20
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -25,11 +29,25 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)  # the new name too must outlive a power cut
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has what was written to a file, or to the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the new name too must outlive a power cut
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def file_digest(path: Path) -> str:
+    """BLAKE3 of a file's content, hex; in little memory, whatever its size."""
+    digest = blake3()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def set_aside(path: Path, why: str) -> Path:

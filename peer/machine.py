@@ -123,7 +123,7 @@ def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
             peer, Exit.TRAINER_FAILED, f"the trainer failed {len(peer.trainer_deaths)} times "
             f"within an hour; the last time: {event.reason}",
         )  # fmt: skip
-    smaller = event.cause in ("memory", "killed")
+    smaller = event.cause == "memory"
     peer = replace(peer, reason=f"restarting the trainer: {event.reason}")
     return _do(peer, RestartTrainer(smaller))
 

@@ -69,7 +69,7 @@ class LocalWork:
         while self._state is not loaded:  # a round may end while it loads
             loaded = self._state
             if loaded is not None:
-                await trainer.load(loaded.parameters, loaded.tokens)
+                await trainer.load(loaded.parameters, loaded.tokens, loaded.digest.hex())
         self._trainer, self._cut, self._merged = trainer, None, NOTHING_DONE
 
     def detach(self) -> None:
@@ -158,7 +158,7 @@ class LocalWork:
         self._state = state
         if self._trainer is not None:
             with suppress(TrainerDied):  # told by `wait_dead`; the next one loads this state
-                await self._trainer.load(state.parameters, state.tokens)
+                await self._trainer.load(state.parameters, state.tokens, state.digest.hex())
         self._callbacks.adopted(state, None)
 
     async def _move(self, state: GlobalState, shift: FlatVector, outcome: Outcome | None) -> None:
@@ -166,7 +166,7 @@ class LocalWork:
         self._callbacks.adopted(state, outcome)
         if self._trainer is not None:
             with suppress(TrainerDied):  # told by `wait_dead`; the next one loads this state
-                await self._trainer.shift(shift, state.tokens)
+                await self._trainer.shift(shift, state.tokens, state.digest.hex())
 
     async def start_over(self) -> None:
         if self._trainer is not None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from peer.training import death, messages
 from peer.training.death import TrainerDeath, TrainerDied
 from peer.training.lease_queue import LeaseQueue
+from peer.training.machine_memory import memory_kills
 from peer.training.memory import FlatVector, SharedVectors, create_memory
 from peer.training.messages import (
     CutDone,
@@ -28,17 +29,28 @@ from peer.training.messages import (
     Notice,
     Progress,
     Ready,
+    Resumed,
     Shifted,
+    SnapshotTaken,
+    SnapshotWritten,
     Taken,
 )
 from peer.training.options import TrainerOptions, TrainerStart
 
-Answer = TypeVar("Answer", Ready, Loaded, Leased, CutDone, Shifted, Taken, Evaluated, Exported)
+Answer = TypeVar(
+    "Answer",
+    Ready, Loaded, Leased, CutDone, Shifted, SnapshotTaken, SnapshotWritten, Resumed, Taken,
+    Evaluated, Exported,
+)  # fmt: skip
 Result = TypeVar("Result")
 
 TRAINER_MODULE = "peer.training.process"
 """What a trainer process runs; benchmarks put one in its place whose inner steps are paced."""
 _STOP_SECONDS = 3.0
+
+
+class NotResumed(Exception):
+    """A snapshot could not be used; the trainer holds what it held."""
 
 
 class Trainer:
@@ -71,8 +83,11 @@ class Trainer:
         self._outbox = asyncio.Lock()
         self._slow = asyncio.Lock()
         self._leasing = asyncio.Lock()
+        self._snapshots = asyncio.Lock()
+        self._written: asyncio.Future[SnapshotWritten] | None = None
         self._cuts = 0
         self._failure: Failed | None = None
+        self._memory_kills = memory_kills()
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ready = self._expect(Ready)
@@ -125,17 +140,43 @@ class Trainer:
         """
         return await self._finish(self._lease(chunks))
 
-    async def load(self, vector: FlatVector, run_tokens: int) -> None:
-        """Take `vector`, shape (n,), as parameters and forget the inner optimizer's state."""
-        await self._finish(self._through_inbox(vector, messages.Load(run_tokens), Loaded))
+    async def load(self, vector: FlatVector, run_tokens: int, base: str) -> None:
+        """Take `vector`, shape (n,), as parameters and forget the inner optimizer's state.
+
+        They are the global state with the digest `base` (hex), which has `run_tokens`.
+        """
+        await self._finish(self._through_inbox(vector, messages.Load(run_tokens, base), Loaded))
 
     async def cut(self) -> CutDone:
         """Copy the parameters to `vectors.outbox`, where they stay until the next cut."""
         return await self._finish(self._cut())
 
-    async def shift(self, vector: FlatVector, run_tokens: int) -> None:
-        """Add `vector`, shape (n,), to the parameters between two inner steps."""
-        await self._finish(self._through_inbox(vector, messages.Shift(run_tokens), Shifted))
+    async def shift(self, vector: FlatVector, run_tokens: int, base: str) -> None:
+        """Add `vector`, shape (n,), to the parameters, which then sit on the state `base`."""
+        await self._finish(self._through_inbox(vector, messages.Shift(run_tokens, base), Shifted))
+
+    async def snapshot(self, folder: Path) -> SnapshotTaken:
+        """Copy parameters and inner optimizer, which are then written to `folder`.
+
+        One at a time: waits until the one before is written.
+        """
+        return await self._finish(self._snapshot(folder))
+
+    async def snapshot_written(self) -> SnapshotWritten:
+        """Wait until the last snapshot is a file, `local_state.LOCAL_FILE`; `OSError` if not."""
+        if self._written is None:
+            raise RuntimeError("there was no snapshot")
+        written = await asyncio.shield(self._written)
+        if written.error:
+            raise OSError(written.error)
+        return written
+
+    async def resume(self, path: Path, base: str, run_tokens: int) -> None:
+        """Go on from a snapshot's file that sits on the state `base`; `NotResumed` says why not."""
+        resume = messages.Resume(str(path), base, run_tokens)
+        error = (await self._finish(self._ask(resume, Resumed))).error
+        if error:
+            raise NotResumed(error)
 
     async def evaluate(self, vector: FlatVector) -> float:
         """Loss on held-out text, nats per token, with `vector`, shape (n,), as parameters.
@@ -192,6 +233,13 @@ class Trainer:
             self.leases.given(chunks)
             return (await self._ask(messages.Lease(list(chunks)), Leased)).inner_steps
 
+    async def _snapshot(self, folder: Path) -> SnapshotTaken:
+        async with self._snapshots:
+            if self._written is not None:
+                await asyncio.wait([self._written])
+            self._written = self._expect(SnapshotWritten)
+            return await self._ask(messages.Snapshot(str(folder)), SnapshotTaken)
+
     async def _ask(self, command: Message, answer: type[Answer]) -> Answer:
         done = self._expect(answer)
         self._send(command)
@@ -227,7 +275,9 @@ class Trainer:
             _signal(self._process.kill)
         status = await self._process.wait()
         os.close(self._memory)
-        end = death.explain(status, self._failure, broken or await errors, self._stopping)
+        kills = memory_kills()
+        starved = None if kills is None else kills != self._memory_kills
+        end = death.explain(status, self._failure, broken or await errors, self._stopping, starved)
         for future in self._answers.values():
             if not future.done():
                 future.set_exception(TrainerDied(end))

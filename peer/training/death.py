@@ -33,15 +33,24 @@ class TrainerDied(Exception):
         self.death = end
 
 
-def explain(status: int, failure: Failed | None, stderr: str, stopping: bool) -> TrainerDeath:
-    """Put together what is known: exit status, last message, last words, whether we ended it."""
+def explain(
+    status: int, failure: Failed | None, stderr: str, stopping: bool, starved: bool | None
+) -> TrainerDeath:
+    """Put together what is known: exit status, last message, last words, whether we ended it.
+
+    starved: whether the system killed somebody here for memory meanwhile; None: it does not say.
+    """
     if failure is not None:
         return TrainerDeath(failure.cause, failure.reason, status, stderr)
     if stopping:
         return TrainerDeath("stopped", "the trainer was stopped", status, stderr)
     words = f": {stderr.splitlines()[-1]}" if stderr else ""
+    if status == -signal.SIGKILL and starved:
+        reason = "the system killed the trainer because memory ran out: close other programs"
+        return TrainerDeath("memory", reason, status, stderr)
     if status < 0:
-        hint = " (out of memory?)" if status == -signal.SIGKILL else ""
+        unknown = status == -signal.SIGKILL and starved is None
+        hint = " (out of memory?)" if unknown else ""
         name = f"signal {-status} ({signal.strsignal(-status)})"
         reason = f"the trainer was killed by {name}{hint}{words}"
         return TrainerDeath("killed", reason, status, stderr)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
 import torch
 from torch import nn
 from transformers.modeling_utils import PreTrainedModel
 
 from peer.training.failure import TrainerFailure
+from peer.training.machine_memory import free_memory
 from swarmpb.spec import RunSpec
 
 FLOAT_BYTES = 4
@@ -59,36 +58,6 @@ def check(needed: Footprint, device: torch.device) -> None:
         _compare(needed.host, free_memory(), "here")
     else:
         _compare(needed.device + needed.host, free_memory(), "here")
-
-
-def free_memory(root: Path = Path("/")) -> int:
-    """Bytes this process may still take: of the machine, and of its control groups under `root`."""
-    return min([psutil.virtual_memory().available, *_free_in_control_groups(root)])
-
-
-def _free_in_control_groups(root: Path) -> list[int]:
-    """What each control group (version 2) that holds this process has left, in bytes."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []  # not Linux
-    free = []
-    for line in lines:
-        if line.startswith("0::/"):
-            mount = root / "sys/fs/cgroup"
-            group = mount / line[len("0::/") :]
-            folders = [group, *group.parents]
-            free += [_free_in(folder) for folder in folders if folder.is_relative_to(mount)]
-    return [bytes_left for bytes_left in free if bytes_left is not None]
-
-
-def _free_in(group: Path) -> int | None:
-    try:
-        limit = (group / "memory.max").read_text().strip()
-        used = int((group / "memory.current").read_text())
-    except (OSError, ValueError):
-        return None  # the root group has no limit
-    return max(0, int(limit) - used) if limit.isdigit() else None
 
 
 def _compare(needed: int, free: int, where: str) -> None:

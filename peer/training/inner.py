@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from peer.training.data import TextStream
 from peer.training.failure import TrainerFailure
 from peer.training.lease_queue import LeaseQueue
+from peer.training.local_state import PARAMETERS, Counters, LocalState, read
 from peer.training.model import FlatModel
-from peer.training.optimizer import InnerOptimizer
+from peer.training.optimizer import WARM_UPDATES, InnerOptimizer
+from peer.training.pace import Change
+from peer.training.run_tokens import RunTokens
 from swarmpb.spec import RunSpec
 
 
@@ -27,14 +33,10 @@ class InnerTraining:
         self._spec = spec
         self._text = text
         self._leases = LeaseQueue()
-        self._micro_batch = micro_batch or spec.inner.batch_size
+        self._largest = self._micro_batch = micro_batch or spec.inner.batch_size
         self._optimizer = InnerOptimizer(model, spec)
-        self._run_tokens = 0
-        self._tokens_at_sync = 0
-        self._swarm_over_own = 1.0
-        """Tokens of the whole swarm for each of this peer's, in the last round."""
-        self._last_round = 0
-        """Tokens that the last round merged."""
+        self._base = ""
+        self._run = RunTokens()
         self._chunk: int | None = None
         """That of the inner step under way."""
         self._left: list[Tensor] = []
@@ -79,15 +81,16 @@ class InnerTraining:
         self._left = list(self._text.batch(self._chunk).split(self._micro_batch))
         self._loss = 0.0
 
-    def shrink(self) -> bool:
-        """Halve the micro-batches from the next inner step on; False if they are single."""
-        smaller = max(1, self._micro_batch // 2)
-        shrunk, self._micro_batch = smaller < self._micro_batch, smaller
-        return shrunk
+    def resize(self, change: Change) -> None:
+        """Halve or double the micro-batches from the next inner step on, within what they were."""
+        if change is Change.SMALLER:
+            self._micro_batch = max(1, self._micro_batch // 2)
+        elif change is Change.LARGER:
+            self._micro_batch = min(self._largest, self._micro_batch * 2)
 
     def _update(self) -> None:
         loss = self._loss
-        norm = self._optimizer.update(self._known_run_tokens())
+        norm = self._optimizer.update(self._run.known)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainerFailure(
                 "diverged",
@@ -96,35 +99,59 @@ class InnerTraining:
             )
         self._chunk = None
         self.inner_steps += 1
-        self.tokens += self._spec.inner.batch_size * self._spec.data.sequence_length
+        tokens = self._spec.inner.batch_size * self._spec.data.sequence_length
+        self.tokens += tokens
+        self._run = replace(self._run, own=self._run.own + tokens)
         self.loss_sum += loss
 
-    def load(self, vector: Tensor, run_tokens: int) -> None:
-        """Take `vector`, shape (n,), as parameters; the optimizer starts anew."""
-        self.model.vector.copy_(vector)
-        self._optimizer = InnerOptimizer(self.model, self._spec)
-        self._run_tokens = run_tokens  # others' work until now says nothing of their pace
-        self.model.gradient.zero_()
-        self._left.clear()
-        self._synchronise(run_tokens)
+    def load(self, vector: Tensor, run_tokens: int, base: str) -> None:
+        """Take `vector`, shape (n,), as parameters; the optimizer starts anew.
 
-    def shift(self, vector: Tensor, run_tokens: int) -> None:
+        In a run that is going it does so gently: until it knows the gradients, its updates are
+        wilder than those of the others, whose optimizers do.
+        """
+        self.model.vector.copy_(vector)
+        self._optimizer = InnerOptimizer(self.model, self._spec, WARM_UPDATES if run_tokens else 0)
+        # others' work until now says nothing of their pace
+        self._base, self._run = base, RunTokens(run_tokens)
+        self._begin_anew()
+
+    def shift(self, vector: Tensor, run_tokens: int, base: str) -> None:
         """Add `vector`, shape (n,), to the parameters; the optimizer keeps its state."""
         self.model.vector.add_(vector.to(self.model.vector.device))
-        self._synchronise(run_tokens)
+        self._base, self._run = base, self._run.after_round(run_tokens)
 
-    def _synchronise(self, run_tokens: int) -> None:
-        own, merged = self.tokens - self._tokens_at_sync, run_tokens - self._run_tokens
-        self._swarm_over_own = max(1.0, merged / own) if own else 1.0
-        self._last_round = max(0, merged)
-        self._run_tokens = run_tokens
-        self._tokens_at_sync = self.tokens
+    def snapshot(self) -> LocalState:
+        """A copy of all that the next inner steps depend on beside their text."""
+        counters = Counters(
+            base=self._base,
+            own_tokens=self._run.own,
+            swarm_over_own=self._run.swarm_over_own,
+            last_round=self._run.last_round,
+            rising=self._optimizer.rising,
+        )
+        tensors = {PARAMETERS: self.model.vector, **self._optimizer.state()}
+        copies = {name: it.detach().to("cpu", copy=True) for name, it in tensors.items()}
+        return LocalState({name: it.numpy() for name, it in copies.items()}, counters)
 
-    def _known_run_tokens(self) -> int:
-        # what was merged, and what all have trained since then if they go on as they did
-        own = self.tokens - self._tokens_at_sync
-        everybody = int(min(own * self._swarm_over_own, self._last_round))
-        return self._run_tokens + max(own, everybody)
+    def resume(self, path: Path, base: str, run_tokens: int) -> None:
+        """Go on from a snapshot's file; `ValueError` or `OSError`, and nothing has changed."""
+        shapes = {PARAMETERS: tuple(self.model.vector.shape), **self._optimizer.shapes()}
+        state = read(path, shapes)
+        if state.counters.base != base:
+            raise ValueError(f"it sits on the state {state.counters.base}, not on {base}")
+        tensors = {name: torch.from_numpy(it) for name, it in state.arrays.items()}
+        self.model.vector.copy_(tensors.pop(PARAMETERS))
+        self._optimizer = InnerOptimizer(self.model, self._spec, state.counters.rising)
+        if tensors:
+            self._optimizer.take_state(tensors)
+        self._base, self._run = base, state.counters.run_tokens(run_tokens)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """What the inner step under way has done so far is not kept; its chunk is."""
+        self.model.gradient.zero_()
+        self._left.clear()
 
     def _add_gradients(self, part: Tensor) -> None:
         # micro-batches count by their share, so the result is that of the whole batch

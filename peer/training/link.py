@@ -22,6 +22,7 @@ class DaemonLink:
         self._socket = socket.socket(fileno=descriptor)
         self._lines = self._socket.makefile("rb")
         self._commands: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._sending = threading.Lock()
         self._exit_status = 0
         first = self._line()
         self.spec_bytes = first.removesuffix(b"\n")
@@ -42,9 +43,10 @@ class DaemonLink:
             self.send(progress)
 
     def send(self, message: Message) -> None:
-        """Tell the daemon."""
+        """Tell the daemon; from any thread."""
         try:
-            self._socket.sendall(encode(message))
+            with self._sending:
+                self._socket.sendall(encode(message))
         except ConnectionError:
             os._exit(self._exit_status)
 

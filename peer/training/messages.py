@@ -21,6 +21,8 @@ class Load:
 
     KIND: ClassVar[str] = "load"
     run_tokens: int
+    base: str
+    """Digest of the global state that they are, hex."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,30 @@ class Shift:
 
     KIND: ClassVar[str] = "shift"
     run_tokens: int
+    base: str
+    """Digest of the global state that they sit on then, hex."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Copy parameters and inner optimizer as they are after the last whole inner step.
+
+    Answer `SnapshotTaken`, and `SnapshotWritten` when the copy lies in the folder.
+    """
+
+    KIND: ClassVar[str] = "snapshot"
+    folder: str
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on from the file of a snapshot whose parameters sit on `base`, answer `Resumed`."""
+
+    KIND: ClassVar[str] = "resume"
+    path: str
+    base: str
+    run_tokens: int
+    """Merged in the run at `base`."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +159,36 @@ class Shifted:
 
 
 @dataclass(frozen=True)
+class SnapshotTaken:
+    """The totals belong exactly to what was copied. A begun inner step is not in it."""
+
+    KIND: ClassVar[str] = "snapshot_taken"
+    base: str
+    inner_steps: int
+    tokens: int
+    loss_sum: float
+    pause_seconds: float
+    """For which training stood still."""
+
+
+@dataclass(frozen=True)
+class SnapshotWritten:
+    KIND: ClassVar[str] = "snapshot_written"
+    digest: str
+    """BLAKE3 of the file, hex."""
+    bytes: int
+    error: str
+    """Empty: the file is whole and safe from a power cut."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    KIND: ClassVar[str] = "resumed"
+    error: str
+    """Empty: it goes on from there. Else it is as it was."""
+
+
+@dataclass(frozen=True)
 class Taken:
     """The inbox was copied for `Evaluate` or `Export`: the daemon may write it again."""
 
@@ -173,9 +229,9 @@ class Failed:
 
 
 Message = (
-    Load | Train | Lease | Cut | Shift | Evaluate | Export
-    | Ready | Loaded | Leased | Progress | CutDone | Shifted | Taken | Evaluated | Exported
-    | Notice | Failed
+    Load | Train | Lease | Cut | Shift | Snapshot | Resume | Evaluate | Export
+    | Ready | Loaded | Leased | Progress | CutDone | Shifted | SnapshotTaken | SnapshotWritten
+    | Resumed | Taken | Evaluated | Exported | Notice | Failed
 )  # fmt: skip
 
 _KINDS: dict[str, type[Any]] = {kind.KIND: kind for kind in get_args(Message)}

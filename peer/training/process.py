@@ -74,16 +74,20 @@ def answer(link: DaemonLink, session: Session, command: messages.Message) -> Non
     match command:
         case messages.Train(on):
             session.on = on
-        case messages.Load(run_tokens):
-            session.load(run_tokens)
+        case messages.Load(run_tokens, base):
+            session.load(run_tokens, base)
             link.send(messages.Loaded())
         case messages.Lease(chunks):
             link.send(session.lease(chunks))
         case messages.Cut(cut_id):
             link.send(session.cut(cut_id))
-        case messages.Shift(run_tokens):
-            session.shift(run_tokens)
+        case messages.Shift(run_tokens, base):
+            session.shift(run_tokens, base)
             link.send(messages.Shifted())
+        case messages.Snapshot(folder):
+            session.snapshot(Path(folder), link.send)
+        case messages.Resume(path, base, run_tokens):
+            link.send(session.resume(Path(path), base, run_tokens))
         case messages.Evaluate():
             session.start_evaluation()
             link.send(messages.Taken())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,10 +16,8 @@ from peer.training.link import DaemonLink
 from peer.training.memory import SharedVectors
 from peer.training.model import build_model, choose_device
 from peer.training.options import TrainerStart
+from peer.training.pace import MicroBatchPace
 from swarmpb.spec import RunSpec, SpecError, parse_canonical
-
-RESPONSE_SECONDS = 1.0
-SLOW_IN_A_ROW = 3
 
 
 class Session:
@@ -32,7 +31,7 @@ class Session:
         self._inbox = torch.from_numpy(memory.inbox)
         self._held_out = held_out
         self._evaluation: Evaluation | None = None
-        self._slow_in_a_row = 0
+        self._pace = MicroBatchPace()
 
     @property
     def idle(self) -> bool:
@@ -47,20 +46,17 @@ class Session:
     def advance(self) -> messages.Progress | None:
         """Work off a micro-batch; the totals after the last one of an inner step.
 
-        Commands are answered in between. Where that takes too long, the next ones are smaller:
-        the others wait for this peer's cut.
+        Commands are answered in between, so the time that one takes decides on the next one's
+        size: the others wait for this peer's cut.
         """
         began = time.monotonic()
         done = self._inner.advance()
-        slow = time.monotonic() - began > RESPONSE_SECONDS
-        self._slow_in_a_row = self._slow_in_a_row + 1 if slow else 0
-        if self._slow_in_a_row == SLOW_IN_A_ROW:
-            self._slow_in_a_row = 0
-            self._inner.shrink()
+        now = time.monotonic()
+        self._inner.resize(self._pace.took(now - began, now))
         return messages.Progress(*self._totals()) if done else None
 
-    def load(self, run_tokens: int) -> None:
-        self._inner.load(self._inbox, run_tokens)
+    def load(self, run_tokens: int, base: str) -> None:
+        self._inner.load(self._inbox, run_tokens, base)
 
     def lease(self, chunks: list[int]) -> messages.Leased:
         return messages.Leased(self._inner.lease(chunks))
@@ -69,8 +65,23 @@ class Session:
         self._outbox.copy_(self._inner.model.vector)
         return messages.CutDone(cut_id, *self._totals())
 
-    def shift(self, run_tokens: int) -> None:
-        self._inner.shift(self._inbox, run_tokens)
+    def shift(self, run_tokens: int, base: str) -> None:
+        self._inner.shift(self._inbox, run_tokens, base)
+
+    def snapshot(self, folder: Path, tell: Callable[[messages.Message], None]) -> None:
+        """Copy now, write in the background; `tell` of both, of the latter from a thread."""
+        began = time.monotonic()
+        state = self._inner.snapshot()
+        pause = time.monotonic() - began
+        tell(messages.SnapshotTaken(state.counters.base, *self._totals(), pause))
+        state.write_lazily(folder, tell)
+
+    def resume(self, path: Path, base: str, run_tokens: int) -> messages.Resumed:
+        try:
+            self._inner.resume(path, base, run_tokens)
+        except (OSError, ValueError) as error:
+            return messages.Resumed(" ".join(f"{path}: {error}".split()))
+        return messages.Resumed("")
 
     def take_inbox(self) -> Tensor:
         return self._inbox.clone()

@@ -90,7 +90,7 @@ class Swarm:
         self._momentum = momentum * self._momentum + gradient
         self._parameters = self._parameters - rate * (gradient + momentum * self._momentum)
         for peer, cut in zip(self._peers, cuts, strict=True):
-            peer.shift(self._parameters - cut, tokens)
+            peer.shift(self._parameters - cut, tokens, "")
 
     def _validation_loss(self) -> float:
         evaluation = Evaluation(self._peers[0].model, self._parameters, self._held_out)

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 from peer.training import messages
 from peer.training.lease_queue import LeaseQueue
 from peer.training.link import DaemonLink
+from peer.training.local_state import PARAMETERS, Counters, LocalState, read
 from peer.training.memory import FlatVector, SharedVectors
 from peer.training.options import TrainerStart
 from peer.training.process import serve
@@ -93,6 +94,7 @@ class PacedSession:
         self._logged_at = 0.0
         self._overslept = 0.0
         self._evaluating = False
+        self._base = ""
         self._leases = LeaseQueue()
 
     @property
@@ -121,8 +123,9 @@ class PacedSession:
         self._write_account()
         return messages.Progress(*self._totals())
 
-    def load(self, run_tokens: int) -> None:
+    def load(self, run_tokens: int, base: str) -> None:
         with self._answering():
+            self._base = base
             self._vector[:] = self._memory.inbox
 
     def lease(self, chunks: list[int]) -> messages.Leased:
@@ -136,9 +139,29 @@ class PacedSession:
             self._memory.outbox[:] = self._vector
         return messages.CutDone(cut_id, *self._totals())
 
-    def shift(self, run_tokens: int) -> None:
+    def shift(self, run_tokens: int, base: str) -> None:
         with self._answering():
+            self._base = base
             self._vector += self._memory.inbox
+
+    def snapshot(self, folder: Path, tell: Callable[[messages.Message], None]) -> None:
+        began = time.monotonic()
+        with self._answering():
+            counters = Counters(
+                base=self._base, own_tokens=0, swarm_over_own=1.0, last_round=0, rising=0
+            )
+            state = LocalState({PARAMETERS: self._vector.copy()}, counters)
+        tell(messages.SnapshotTaken(self._base, *self._totals(), time.monotonic() - began))
+        state.write_lazily(folder, tell)
+
+    def resume(self, path: Path, base: str, run_tokens: int) -> messages.Resumed:
+        try:
+            state = read(path, {PARAMETERS: self._vector.shape})
+        except (OSError, ValueError) as error:
+            return messages.Resumed(str(error))
+        with self._answering():
+            self._base, self._vector = base, state.arrays[PARAMETERS]
+        return messages.Resumed("")
 
     def take_inbox(self) -> FlatVector:
         return self._memory.inbox.copy()

@@ -20,11 +20,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, ByT5Tokenizer
 
+from peer.files import file_digest
 from peer.training import data
-from peer.training.client import Trainer
+from peer.training.client import NotResumed, Trainer
 from peer.training.death import TrainerDied
 from peer.training.inner import InnerTraining
 from peer.training.lease_queue import MAX_LEASE
+from peer.training.local_state import LOCAL_FILE
 from peer.training.messages import Notice, Progress
 from peer.training.model import build_model
 from peer.training.options import TrainerOptions
@@ -78,7 +80,7 @@ def replay(spec: RunSpec, inner_steps: int, micro_batch: int = 0) -> InnerTraini
     text, _ = data.split(data.standard_library(), spec)
     inner = InnerTraining(spec, model, data.TextStream(text, spec), micro_batch)
     inner.lease(list(range(inner_steps)))
-    inner.load(model.vector.clone(), 0)
+    inner.load(model.vector.clone(), 0, "")
     for _ in range(inner_steps):
         inner.inner_step()
     return inner
@@ -90,7 +92,7 @@ async def test_it_trains_cuts_shifts_evaluates_and_exports(tmp_path: Path) -> No
         ready = await trainer.ready()
         first = trainer.vectors.outbox.copy()
         assert first.shape == (ready.parameters,)
-        await trainer.load(first, 0)
+        await trainer.load(first, 0, "a0")
         assert await trainer.lease(range(MAX_LEASE)) == 0
         first_loss = await trainer.evaluate(first)
         assert first_loss == pytest.approx(np.log(384), rel=0.05)
@@ -111,7 +113,7 @@ async def test_it_trains_cuts_shifts_evaluates_and_exports(tmp_path: Path) -> No
         still = await trainer.cut()
         before = trainer.vectors.outbox.copy()
         delta = np.random.default_rng(0).normal(0, 0.01, before.shape).astype(np.float32)
-        await trainer.shift(delta, 3200)
+        await trainer.shift(delta, 3200, "a1")
         after = await trainer.cut()
         assert after == replace(still, cut_id=after.cut_id)
         assert np.array_equal(trainer.vectors.outbox, before + delta)
@@ -159,14 +161,55 @@ async def test_it_works_off_its_lease_and_then_waits(tmp_path: Path) -> None:
             await trainer.lease([-1])
 
 
+async def test_a_killed_trainers_successor_goes_on_from_its_snapshot(tmp_path: Path) -> None:
+    spec, watch = tiny_spec(), Watch()
+    async with running(spec, tmp_path, watch) as trainer:
+        await trainer.ready()
+        await trainer.load(trainer.vectors.outbox.copy(), 0, "a0")
+        await trainer.lease(range(1000))
+        await trainer.train(True)
+        await watch.until(lambda steps: steps >= 20)
+        taken = await trainer.snapshot(tmp_path)
+        written = await trainer.snapshot_written()
+        again = await trainer.snapshot(tmp_path / "not there")
+        with pytest.raises(OSError, match="not there"):
+            await trainer.snapshot_written()
+        assert again.inner_steps >= taken.inner_steps >= 20
+        chunks = trainer.leases.chunks_between(0, taken.inner_steps)
+        os.kill(trainer.pid, signal.SIGKILL)
+        await trainer.wait_dead()
+    path = tmp_path / LOCAL_FILE
+    assert (written.bytes, written.digest) == (path.stat().st_size, file_digest(path))
+    assert (taken.base, taken.tokens) == ("a0", taken.inner_steps * 32)
+    assert chunks == list(range(taken.inner_steps))
+
+    watch = Watch()
+    async with running(spec, tmp_path, watch) as trainer:
+        await trainer.ready()
+        with pytest.raises(NotResumed, match="it sits on the state a0"):
+            await trainer.resume(path, "b0", 0)
+        await trainer.resume(path, "a0", 0)
+        await trainer.lease(range(taken.inner_steps, taken.inner_steps + 10))
+        await trainer.train(True)
+        await watch.until(lambda steps: steps == 10)
+        assert (await trainer.cut()).tokens == 320
+        expected = replay(spec, taken.inner_steps + 10)
+        assert np.array_equal(trainer.vectors.outbox, expected.model.vector.numpy())
+
+
 async def test_whatever_is_pending_ends_with_the_trainer(tmp_path: Path) -> None:
     async with running(tiny_spec(), tmp_path) as trainer:
         await trainer.ready()
         os.kill(trainer.pid, signal.SIGSTOP)
         vector = trainer.vectors.outbox.copy()
-        calls = [trainer.cut(), trainer.evaluate(vector), trainer.shift(vector, 0), trainer.cut()]
+        calls = [
+            trainer.cut(),
+            trainer.evaluate(vector),
+            trainer.shift(vector, 0, ""),
+            trainer.cut(),
+        ]
         pending = [asyncio.ensure_future(call) for call in calls]
-        abandoned = asyncio.ensure_future(trainer.shift(vector, 0))
+        abandoned = asyncio.ensure_future(trainer.shift(vector, 0, ""))
         await asyncio.wait(pending, timeout=0)
         abandoned.cancel()
         os.kill(trainer.pid, signal.SIGKILL)

@@ -498,7 +498,7 @@ def test_what_a_restart_cannot_mend_stops_the_peer(cause: str, code: Exit) -> No
 
 
 @pytest.mark.parametrize(
-    ("cause", "smaller"), [("memory", True), ("killed", True), ("crash", False), ("other", False)]
+    ("cause", "smaller"), [("memory", True), ("killed", False), ("crash", False), ("other", False)]
 )
 def test_a_dead_trainer_is_restarted_smaller_if_memory_was_short(cause: str, smaller: bool) -> None:
     story = training()

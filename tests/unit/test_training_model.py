@@ -17,6 +17,7 @@ from peer.training.export import export_model
 from peer.training.failure import TrainerFailure, failed
 from peer.training.inner import Evaluation, InnerTraining
 from peer.training.model import FlatModel, build_model, choose_device
+from peer.training.pace import Change
 from swarmpb.spec import RunSpec, preset
 from tests.tiny import tiny_config, tiny_spec
 
@@ -103,19 +104,6 @@ def test_too_large_a_model_is_told_without_allocating() -> None:
     assert process.memory_info().rss - before < 200e6
 
 
-def test_a_control_groups_limit_counts(tmp_path: Path) -> None:
-    group = tmp_path / "sys/fs/cgroup/box/inner"
-    group.mkdir(parents=True)
-    (tmp_path / "proc/self").mkdir(parents=True)
-    (tmp_path / "proc/self/cgroup").write_text("0::/box/inner\n")
-    (group / "memory.max").write_text("max\n")
-    (group / "memory.current").write_text("5\n")
-    (group.parent / "memory.max").write_text("1000\n")
-    (group.parent / "memory.current").write_text("300\n")
-    assert footprint.free_memory(tmp_path) == 700
-    assert footprint.free_memory(tmp_path / "nothing") > 700
-
-
 def test_micro_batches_change_memory_and_not_the_result() -> None:
     spec = tiny_spec(inner={"batch_size": 5})
     whole, parts = training(spec), training(spec, micro_batch=2)
@@ -142,16 +130,22 @@ def test_loading_in_the_middle_of_an_inner_step_begins_it_anew() -> None:
     fresh, interrupted = (training(tiny_spec(), micro_batch=1) for _ in range(2))
     start = fresh.model.vector.clone()
     interrupted.advance()
-    interrupted.load(start, 0)
+    interrupted.load(start, 0, "")
     for inner in (fresh, interrupted):
         inner.inner_step()
     assert torch.equal(fresh.model.vector, interrupted.model.vector)
 
 
-def test_micro_batches_shrink_to_single_sequences() -> None:
-    inner = training(tiny_spec(inner={"batch_size": 5}))
-    assert [inner.shrink(), inner.shrink(), inner.shrink()] == [True, True, False]
-    assert [inner.advance() for _ in range(5)] == [False] * 4 + [True]
+def test_micro_batches_shrink_to_single_sequences_and_grow_to_what_they_were() -> None:
+    inner = training(tiny_spec(inner={"batch_size": 6}), micro_batch=4)
+    sizes = []
+    for change in [Change.NONE, *[Change.SMALLER] * 3, *[Change.LARGER] * 3]:
+        inner.resize(change)
+        count = 1
+        while not inner.advance():
+            count += 1
+        sizes.append(count)
+    assert sizes == [2, 3, 6, 6, 3, 2, 2]
 
 
 class NotedText(TextStream):
@@ -184,7 +178,7 @@ def test_an_inner_step_that_a_load_interrupts_keeps_its_chunk() -> None:
     inner = InnerTraining(tiny_spec(), build_model(tiny_spec(), CPU, 1), text, micro_batch=1)
     inner.lease([5, 3])
     inner.advance()
-    inner.load(inner.model.vector.clone(), 0)
+    inner.load(inner.model.vector.clone(), 0, "")
     assert inner.lease([8]) == 1, "chunk 5 has begun"
     while inner.has_work:
         inner.advance()
@@ -208,23 +202,13 @@ def test_training_lowers_the_loss(optimizer: str) -> None:
 def test_the_rate_follows_the_tokens_of_the_run() -> None:
     spec = tiny_spec(inner={"warmup_tokens": 0, "cooldown_tokens": 1000})
     inner = training(spec)
-    inner.load(inner.model.vector.clone(), run_tokens=spec.stop.tokens)
+    inner.load(inner.model.vector.clone(), run_tokens=spec.stop.tokens, base="")
     before = inner.model.vector.clone()
     inner.inner_step()
     assert torch.equal(inner.model.vector, before)  # the cooldown has come to zero
-    inner.shift(torch.zeros_like(before), run_tokens=0)
+    inner.shift(torch.zeros_like(before), run_tokens=0, base="")
     inner.inner_step()
     assert not torch.equal(inner.model.vector, before)
-
-
-def test_between_rounds_the_others_are_taken_to_go_on_as_they_did() -> None:
-    inner = training(tiny_spec())
-    inner.load(inner.model.vector.clone(), run_tokens=1000)
-    inner.inner_step()  # 32 tokens
-    assert inner._known_run_tokens() == 1032
-    inner.shift(torch.zeros_like(inner.model.vector), run_tokens=1128)  # four such peers
-    inner.inner_step()
-    assert inner._known_run_tokens() == 1128 + 4 * 32
 
 
 def test_loading_forgets_the_optimizer_and_shifting_does_not() -> None:
@@ -233,8 +217,8 @@ def test_loading_forgets_the_optimizer_and_shifting_does_not() -> None:
     start = fresh.model.vector.clone()
     for inner in (shifted, loaded):
         inner.inner_step()
-    shifted.shift(start - shifted.model.vector, 0)
-    loaded.load(start, 0)
+    shifted.shift(start - shifted.model.vector, 0, "")
+    loaded.load(start, 0, "")
     batch = fresh._text.batch(1)
     updates = []
     for inner in (fresh, shifted, loaded):
@@ -247,7 +231,7 @@ def test_loading_forgets_the_optimizer_and_shifting_does_not() -> None:
 
 def test_a_training_that_diverges_says_so() -> None:
     inner = training(tiny_spec())
-    inner.load(torch.full_like(inner.model.vector, float("nan")), 0)
+    inner.load(torch.full_like(inner.model.vector, float("nan")), 0, "")
     with pytest.raises(TrainerFailure, match="loss nan") as failure:
         inner.inner_step()
     assert failure.value.cause == "diverged"
