@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import FlatVector
+from peer.averaging.local import Fate
 from peer.averaging.parts import MAX_TOKENS
 from peer.averaging.state import GlobalState
 from peer.swarm.interface import Refused
@@ -145,13 +146,15 @@ class LocalWork:
             self._merged = Progress(cut.inner_steps, cut.tokens, cut.loss_sum)
         await self._move(state, shift, outcome)
 
-    async def follow(self, state: GlobalState) -> None:
-        """Take a state that others gave; this peer's own work rides along on top of it."""
-        old = self._state
-        if old is None:
-            await self.begin(state)
-        else:
-            await self._move(state, state.parameters - old.parameters, None)
+    async def follow(
+        self, state: GlobalState, shift: FlatVector, fate: Fate, outcome: Outcome | None
+    ) -> None:
+        cut, self._cut = self._cut, None
+        if cut is not None and fate is not Fate.CARRIED:
+            self._merged = Progress(cut.inner_steps, cut.tokens, cut.loss_sum)
+        if outcome is not None and outcome.merged:
+            self.merged_tokens += outcome.tokens
+        await self._move(state, shift, outcome)
 
     async def begin(self, state: GlobalState) -> None:
         """Start from a state, without any work of this peer on top."""
