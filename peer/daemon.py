@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 
 from peer import events, machine
 from peer.averaging.attempt import Outcome
+from peer.averaging.history import History
 from peer.averaging.leader import lead
 from peer.averaging.links import UNKNOWN, sustained_round
 from peer.averaging.rounds import Rounds
@@ -79,7 +80,8 @@ class Daemon:
     ) -> None:
         spec = metadata.spec
         self.work = LocalWork(
-            Callbacks(self._began, self._adopted, self._concluded, self._fell_behind)
+            identity.peer_id,
+            Callbacks(self._began, self._adopted, self._concluded, self._fell_behind),
         )
         self.reporter = Reporter(coordinator, identity, lambda: progress_report(self.snapshot()))
         self._settings = settings
@@ -99,6 +101,7 @@ class Daemon:
             known_tokens=metadata.known_tokens,
         )
         self._view = SwarmView()
+        self._history = History(spec.round.codec)
         self._network: Network | None = None
         self._rounds: Rounds | None = None
         self._round_seconds: deque[float] = deque(maxlen=KEPT_DURATIONS)
@@ -188,7 +191,13 @@ class Daemon:
                 return
             async with anyio.create_task_group() as tasks:
                 rounds = self._rounds = Rounds(
-                    network, self._spec, self.work, tasks, time.monotonic, Random()
+                    network,
+                    self._spec,
+                    self.work,
+                    tasks,
+                    time.monotonic,
+                    Random(),
+                    history=self._history,
                 )
                 await network.serve(rounds.handlers() | Donor(self.work.states).handlers())
                 tasks.start_soon(self._presence.keep_publishing, network)
