@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,6 @@ from anyio.abc import TaskGroup
 
 from peer import events, machine
 from peer.averaging.attempt import Outcome
-from peer.averaging.history import History
 from peer.averaging.leader import lead
 from peer.averaging.links import UNKNOWN, sustained_round
 from peer.averaging.rounds import Rounds
@@ -39,7 +39,8 @@ from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, Refused, Unreachable
 from peer.training.death import TrainerDied
 from peer.training.options import TrainerOptions
-from peer.transfer import Donor
+from peer.transfer.donor import Donor
+from peer.transfer.pace import serving_rate
 from peer.work import Callbacks, LocalWork
 from swarmpb.exits import UserError
 from swarmpb.signing import PeerIdentity
@@ -80,8 +81,7 @@ class Daemon:
     ) -> None:
         spec = metadata.spec
         self.work = LocalWork(
-            identity.peer_id,
-            Callbacks(self._began, self._adopted, self._concluded, self._fell_behind),
+            Callbacks(self._began, self._adopted, self._concluded, self._fell_behind)
         )
         self.reporter = Reporter(coordinator, identity, lambda: progress_report(self.snapshot()))
         self._settings = settings
@@ -101,9 +101,9 @@ class Daemon:
             known_tokens=metadata.known_tokens,
         )
         self._view = SwarmView()
-        self._history = History(spec.round.codec)
         self._network: Network | None = None
         self._rounds: Rounds | None = None
+        self._donor = Donor(self.work.states, self._serving_rate)
         self._round_seconds: deque[float] = deque(maxlen=KEPT_DURATIONS)
         self._saved_round = -1
         self._stop: events.Stop | None = None
@@ -191,15 +191,9 @@ class Daemon:
                 return
             async with anyio.create_task_group() as tasks:
                 rounds = self._rounds = Rounds(
-                    network,
-                    self._spec,
-                    self.work,
-                    tasks,
-                    time.monotonic,
-                    Random(),
-                    history=self._history,
+                    network, self._spec, self.work, tasks, time.monotonic, Random()
                 )
-                await network.serve(rounds.handlers() | Donor(self.work.states).handlers())
+                await network.serve(rounds.handlers() | self._donor.handlers())
                 tasks.start_soon(self._presence.keep_publishing, network)
                 tasks.start_soon(self._presence.keep_looking, network)
                 self._swarm_tasks = tasks
@@ -235,6 +229,11 @@ class Daemon:
             await catch_up(self._rounds, self.work, effect)
         except Unreachable as error:
             self._post(events.SyncFailed(effect.position, str(error)))
+
+    def _serving_rate(self) -> float:
+        """Bytes per second for those who download this peer's state."""
+        link = self._rounds.link if self._rounds else UNKNOWN
+        return serving_rate(link.upload, os.cpu_count() or 1)
 
     # ---- the state ---------------------------------------------------------------------
 

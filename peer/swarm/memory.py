@@ -34,6 +34,8 @@ class Crossing:
     method: str
     number: int
     is_reply: bool
+    data: int
+    """Bytes of raw data; 0 for a message."""
 
 
 @dataclass
@@ -119,8 +121,8 @@ class MemoryNetwork:
     async def until_passable(self, other: str) -> None:
         await self._hub.until_passable(self.peer_id, other)
 
-    def tap(self, receiver: str, method: str, number: int, is_reply: bool) -> None:
-        self._hub.tap(Crossing(self.peer_id, receiver, method, number, is_reply))
+    def tap(self, receiver: str, method: str, number: int, is_reply: bool, data: int) -> None:
+        self._hub.tap(Crossing(self.peer_id, receiver, method, number, is_reply, data))
 
     # ---- Network -----------------------------------------------------------------------
 
@@ -250,7 +252,8 @@ class _MemoryStream:
     async def push(self, item: Any, seconds: float) -> None:
         other = short(self._other.peer_id)
         own = self._own
-        own.tap(self._other.peer_id, self._method.name, self._pushed, self._is_reply)
+        data = len(item) if isinstance(item, _Data) else 0
+        own.tap(self._other.peer_id, self._method.name, self._pushed, self._is_reply, data)
         self._pushed += 1
         try:
             with anyio.fail_after(seconds):

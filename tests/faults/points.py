@@ -7,7 +7,7 @@ from typing import Any
 
 from peer.averaging.methods import AGREEMENT, CUT, EXCHANGE, ROSTER
 from peer.averaging.parts import split
-from peer.transfer import BLOCKS, DESCRIBE
+from peer.transfer.messages import STATE
 from swarmpb.v1 import swarm_pb2
 from tests.faults.plan import Freeze, Kill, Place
 
@@ -32,8 +32,9 @@ class Watch:
         """What a leader has passed in this attempt: it sends the same to all."""
         self._counts = {Place.SENDING: 0, Place.ANSWERING: 0}
         self._totals = {Place.SENDING: 0, Place.ANSWERING: 0}
-        self._blocks = 0
-        self._blocks_of_state = 0
+        self._downloading = swarm_pb2.StateHeader()
+        self._arrived = 0
+        """Bytes of that state."""
 
     # ---- what crosses ------------------------------------------------------------------
 
@@ -73,12 +74,16 @@ class Watch:
             self._pass(Place.BEFORE_VOTE)
         elif not is_reply and method == AGREEMENT.name and question.HasField("accept"):
             self._lead_past(Place.AFTER_VOTE)
-        elif not is_reply and method == DESCRIBE.name:
-            self._round, self._blocks = message.round, 0
-            self._blocks_of_state = len(message.block_digests)
-        elif not is_reply and method == BLOCKS.name:
-            self._blocks += 1
-            if 2 * self._blocks >= self._blocks_of_state:
+        elif not is_reply and method == STATE.name and message.HasField("description"):
+            header = message.description.header
+            if header != self._downloading:  # else another donor describes the same
+                self._downloading, self._arrived, self._round = header, 0, header.round
+
+    def received_data(self, method: str, is_reply: bool, size: int) -> None:
+        """Bytes have come."""
+        if not is_reply and method == STATE.name:
+            self._arrived += size
+            if self._arrived >= 4 * self._downloading.parameters:
                 self._pass(Place.DOWNLOADING)
 
     def writing_checkpoint(self, round_: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
@@ -17,7 +18,8 @@ from peer.averaging.state import GlobalState
 from peer.membership import Position
 from peer.swarm.interface import Refused, Unreachable
 from peer.swarm.memory import Hub, MemoryNetwork
-from peer.transfer import Donor, download
+from peer.transfer.donor import Donor
+from peer.transfer.download import download
 from tests.faults.plan import Fault, Freeze, Join, Kill, Leave, Plan, Return, Split
 from tests.faults.points import Watch
 from tests.faults.watched_network import WatchedNetwork
@@ -163,7 +165,8 @@ class PlannedSwarm:
         watched = WatchedNetwork(network, watch)
         clock, random = anyio.current_time, Random(self._random.random())
         peer.rounds = Rounds(watched, self._spec, peer, self._hub.tasks, clock, random)
-        await watched.serve(peer.rounds.handlers() | Donor(lambda: [peer.state]).handlers())
+        donor = Donor(lambda: [peer.state], lambda: math.inf)
+        await watched.serve(peer.rounds.handlers() | donor.handlers())
         self._missed.pop(peer.name, None)
         self.up[number] = peer
         await self._get_there(peer)
@@ -231,7 +234,8 @@ class PlannedSwarm:
             return
         at = Position(ahead.state.round, ahead.state.digest)
         state = await download(peer.rounds.network, donors, at, PARAMETERS)
-        await peer.rounds.jump(ahead.name, state)
+        peer.rounds.feedback.forget()
+        peer.take(state)
 
     # ---- what must hold ----------------------------------------------------------------
 
@@ -246,7 +250,7 @@ class PlannedSwarm:
 
 
 def _kept(peer: PlannedPeer) -> set[bytes]:
-    return set(peer.rounds.history._rounds)
+    return set(peer.rounds.archive._kept)
 
 
 async def _lead(leader: PlannedPeer, others: list[str]) -> None:

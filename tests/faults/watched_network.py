@@ -93,9 +93,11 @@ class _WatchedStream:
 
     async def receive_data(self, into: memoryview, seconds: float) -> int:
         try:
-            return await self._inner.receive_data(into, seconds)
+            size = await self._inner.receive_data(into, seconds)
         finally:
             self.received = self._inner.received
+        self._watch.received_data(self._method, self._is_reply, size)
+        return size
 
     async def finish(self, seconds: float) -> None:
         await self._inner.finish(seconds)

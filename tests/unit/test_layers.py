@@ -16,7 +16,6 @@ PURE = {
     "peer.averaging.agreement",
     "peer.averaging.codec_names",
     "peer.averaging.codecs",
-    "peer.averaging.coverage",
     "peer.averaging.feedback",
     "peer.averaging.lineage",
     "peer.averaging.links",
@@ -28,6 +27,13 @@ PURE = {
     "peer.averaging.state",
     "peer.machine",
     "peer.membership",
+    "peer.transfer.candidates",
+    "peer.transfer.incoming",
+    "peer.transfer.messages",
+    "peer.transfer.pace",
+    "peer.transfer.pins",
+    "peer.transfer.progress",
+    "peer.transfer.turns",
     "coordinator.progress",
 }
 IMPURE = {

@@ -19,7 +19,7 @@ class Envelope(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., payload: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class PeerRecord(_message.Message):
-    __slots__ = ("peer_id", "round", "digest", "phase", "reason", "tokens", "pending_tokens", "tokens_per_second", "inner_steps", "train_loss", "written_at", "sequence", "addresses", "version", "name", "link", "recent", "resumed", "yields")
+    __slots__ = ("peer_id", "round", "digest", "phase", "reason", "tokens", "pending_tokens", "tokens_per_second", "inner_steps", "train_loss", "written_at", "sequence", "addresses", "version", "name", "link")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -36,9 +36,6 @@ class PeerRecord(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
-    RECENT_FIELD_NUMBER: _ClassVar[int]
-    RESUMED_FIELD_NUMBER: _ClassVar[int]
-    YIELDS_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     round: int
     digest: bytes
@@ -55,10 +52,7 @@ class PeerRecord(_message.Message):
     version: str
     name: str
     link: Link
-    recent: _containers.RepeatedScalarFieldContainer[bytes]
-    resumed: bool
-    yields: bool
-    def __init__(self, peer_id: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., inner_steps: _Optional[int] = ..., train_loss: _Optional[float] = ..., written_at: _Optional[float] = ..., sequence: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., name: _Optional[str] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., recent: _Optional[_Iterable[bytes]] = ..., resumed: _Optional[bool] = ..., yields: _Optional[bool] = ...) -> None: ...
+    def __init__(self, peer_id: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., inner_steps: _Optional[int] = ..., train_loss: _Optional[float] = ..., written_at: _Optional[float] = ..., sequence: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., name: _Optional[str] = ..., link: _Optional[_Union[Link, _Mapping]] = ...) -> None: ...
 
 class Link(_message.Message):
     __slots__ = ("upload", "download", "client_mode")
@@ -83,38 +77,24 @@ class CutRequest(_message.Message):
     def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., spec_hash: _Optional[bytes] = ...) -> None: ...
 
 class CutReply(_message.Message):
-    __slots__ = ("tokens", "link", "chunks", "branch")
+    __slots__ = ("tokens", "link")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
-    CHUNKS_FIELD_NUMBER: _ClassVar[int]
-    BRANCH_FIELD_NUMBER: _ClassVar[int]
     tokens: int
     link: Link
-    chunks: Chunks
-    branch: bytes
-    def __init__(self, tokens: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., chunks: _Optional[_Union[Chunks, _Mapping]] = ..., branch: _Optional[bytes] = ...) -> None: ...
-
-class Chunks(_message.Message):
-    __slots__ = ("done", "ahead")
-    DONE_FIELD_NUMBER: _ClassVar[int]
-    AHEAD_FIELD_NUMBER: _ClassVar[int]
-    done: _containers.RepeatedScalarFieldContainer[int]
-    ahead: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, done: _Optional[_Iterable[int]] = ..., ahead: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, tokens: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ...) -> None: ...
 
 class RosterMember(_message.Message):
-    __slots__ = ("peer_id", "tokens", "weight", "units", "chunks")
+    __slots__ = ("peer_id", "tokens", "weight", "units")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
-    CHUNKS_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     tokens: int
     weight: float
     units: int
-    chunks: Chunks
-    def __init__(self, peer_id: _Optional[str] = ..., tokens: _Optional[int] = ..., weight: _Optional[float] = ..., units: _Optional[int] = ..., chunks: _Optional[_Union[Chunks, _Mapping]] = ...) -> None: ...
+    def __init__(self, peer_id: _Optional[str] = ..., tokens: _Optional[int] = ..., weight: _Optional[float] = ..., units: _Optional[int] = ...) -> None: ...
 
 class Roster(_message.Message):
     __slots__ = ("attempt", "round", "digest", "codec", "parameters", "members", "leader", "exchange_seconds")
@@ -185,34 +165,18 @@ class PartHeld(_message.Message):
     def __init__(self, part: _Optional[int] = ..., digest: _Optional[bytes] = ..., included: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("roster", "parts", "tokens", "state_digest", "left_out", "merge")
+    __slots__ = ("roster", "parts", "tokens", "state_digest", "left_out")
     ROSTER_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     STATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
-    MERGE_FIELD_NUMBER: _ClassVar[int]
     roster: Roster
     parts: _containers.RepeatedCompositeFieldContainer[ManifestPart]
     tokens: int
     state_digest: bytes
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
-    merge: Merge
-    def __init__(self, roster: _Optional[_Union[Roster, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[ManifestPart, _Mapping]]] = ..., tokens: _Optional[int] = ..., state_digest: _Optional[bytes] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., merge: _Optional[_Union[Merge, _Mapping]] = ...) -> None: ...
-
-class Merge(_message.Message):
-    __slots__ = ("digest", "round", "tokens", "common", "common_tokens")
-    DIGEST_FIELD_NUMBER: _ClassVar[int]
-    ROUND_FIELD_NUMBER: _ClassVar[int]
-    TOKENS_FIELD_NUMBER: _ClassVar[int]
-    COMMON_FIELD_NUMBER: _ClassVar[int]
-    COMMON_TOKENS_FIELD_NUMBER: _ClassVar[int]
-    digest: bytes
-    round: int
-    tokens: int
-    common: bytes
-    common_tokens: int
-    def __init__(self, digest: _Optional[bytes] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ..., common: _Optional[bytes] = ..., common_tokens: _Optional[int] = ...) -> None: ...
+    def __init__(self, roster: _Optional[_Union[Roster, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[ManifestPart, _Mapping]]] = ..., tokens: _Optional[int] = ..., state_digest: _Optional[bytes] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
 
 class ManifestPart(_message.Message):
     __slots__ = ("void", "digest", "included", "holders")
@@ -288,14 +252,6 @@ class ManifestRequest(_message.Message):
     digest: bytes
     def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
 
-class StateRequest(_message.Message):
-    __slots__ = ("round", "digest")
-    ROUND_FIELD_NUMBER: _ClassVar[int]
-    DIGEST_FIELD_NUMBER: _ClassVar[int]
-    round: int
-    digest: bytes
-    def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
-
 class StateHeader(_message.Message):
     __slots__ = ("round", "tokens", "parameters", "parents", "coverage_digest", "blocks_digest")
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -326,36 +282,58 @@ class Lineage(_message.Message):
     headers: _containers.RepeatedCompositeFieldContainer[StateHeader]
     def __init__(self, headers: _Optional[_Iterable[_Union[StateHeader, _Mapping]]] = ...) -> None: ...
 
-class StateDescription(_message.Message):
-    __slots__ = ("round", "tokens", "parameters", "block_digests", "parents", "coverage")
-    ROUND_FIELD_NUMBER: _ClassVar[int]
-    TOKENS_FIELD_NUMBER: _ClassVar[int]
-    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
-    BLOCK_DIGESTS_FIELD_NUMBER: _ClassVar[int]
-    PARENTS_FIELD_NUMBER: _ClassVar[int]
-    COVERAGE_FIELD_NUMBER: _ClassVar[int]
-    round: int
-    tokens: int
-    parameters: int
-    block_digests: _containers.RepeatedScalarFieldContainer[bytes]
-    parents: _containers.RepeatedScalarFieldContainer[bytes]
-    coverage: bytes
-    def __init__(self, round: _Optional[int] = ..., tokens: _Optional[int] = ..., parameters: _Optional[int] = ..., block_digests: _Optional[_Iterable[bytes]] = ..., parents: _Optional[_Iterable[bytes]] = ..., coverage: _Optional[bytes] = ...) -> None: ...
+class StateRequest(_message.Message):
+    __slots__ = ("state", "blocks")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    state: StateName
+    blocks: StateBlocks
+    def __init__(self, state: _Optional[_Union[StateName, _Mapping]] = ..., blocks: _Optional[_Union[StateBlocks, _Mapping]] = ...) -> None: ...
 
-class StateBlocksRequest(_message.Message):
-    __slots__ = ("round", "digest", "blocks")
+class StateName(_message.Message):
+    __slots__ = ("round", "digest", "described")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
-    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    DESCRIBED_FIELD_NUMBER: _ClassVar[int]
     round: int
     digest: bytes
-    blocks: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ..., blocks: _Optional[_Iterable[int]] = ...) -> None: ...
+    described: bool
+    def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ..., described: _Optional[bool] = ...) -> None: ...
 
-class StateBlock(_message.Message):
-    __slots__ = ("index", "data")
-    INDEX_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    index: int
-    data: bytes
-    def __init__(self, index: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+class StateBlocks(_message.Message):
+    __slots__ = ("indexes",)
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
+    indexes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, indexes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class StateReply(_message.Message):
+    __slots__ = ("turn", "description", "gone")
+    TURN_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    turn: StateTurn
+    description: StateDescription
+    gone: StateOffer
+    def __init__(self, turn: _Optional[_Union[StateTurn, _Mapping]] = ..., description: _Optional[_Union[StateDescription, _Mapping]] = ..., gone: _Optional[_Union[StateOffer, _Mapping]] = ...) -> None: ...
+
+class StateTurn(_message.Message):
+    __slots__ = ("position", "waiting")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    waiting: int
+    def __init__(self, position: _Optional[int] = ..., waiting: _Optional[int] = ...) -> None: ...
+
+class StateDescription(_message.Message):
+    __slots__ = ("header", "coverage_bytes")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    header: StateHeader
+    coverage_bytes: int
+    def __init__(self, header: _Optional[_Union[StateHeader, _Mapping]] = ..., coverage_bytes: _Optional[int] = ...) -> None: ...
+
+class StateOffer(_message.Message):
+    __slots__ = ("states",)
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    states: _containers.RepeatedCompositeFieldContainer[StateName]
+    def __init__(self, states: _Optional[_Iterable[_Union[StateName, _Mapping]]] = ...) -> None: ...
