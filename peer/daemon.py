@@ -27,12 +27,14 @@ from peer.averaging.links import UNKNOWN, sustained_round
 from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState
 from peer.catching_up import catch_up
-from peer.checkpoint import save_state
+from peer.checkpoint_keeper import Checkpoints
 from peer.coordinator_client import CoordinatorClient, Reporter
 from peer.events import Phase
 from peer.membership import Position, SwarmView, at_work
+from peer.notices import Notices
 from peer.presence import Presence
 from peer.run_metadata import RunMetadata
+from peer.standstill import watch_standstill
 from peer.status import KEPT_DURATIONS, Snapshot, progress_report, round_outcome
 from peer.supervisor import TrainerSupervisor
 from peer.swarm.clock import CLOCK
@@ -48,7 +50,6 @@ from swarmpb.v1 import coordinator_pb2
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_SECONDS = 30.0
 FAREWELL_SECONDS = 1.5
 """Each word of goodbye may take so long."""
 
@@ -77,7 +78,8 @@ class Daemon:
         identity: PeerIdentity,
         coordinator: CoordinatorClient,
         checkpoint: GlobalState | None,
-        connect: Callable[[], Awaitable[Network]],
+        connect: Callable[[bool], Awaitable[Network]],
+        notices: Notices,
     ) -> None:
         spec = metadata.spec
         self.work = LocalWork(
@@ -91,7 +93,8 @@ class Daemon:
         self._trainers = TrainerSupervisor(
             spec.canonical(), spec.inner.batch_size, settings.trainer, self.work, self._post
         )
-        self._presence = Presence(metadata, settings.folder, self.snapshot, self._on_view)
+        self._checkpoints = Checkpoints(settings.folder, self.work, notices)
+        self._presence = Presence(metadata, settings.folder, self.snapshot, self._on_view, notices)
         self._peer = machine.Peer(
             peer_id=identity.peer_id,
             spec=spec,
@@ -105,7 +108,6 @@ class Daemon:
         self._rounds: Rounds | None = None
         self._donor = Donor(self.work.states, self._serving_rate)
         self._round_seconds: deque[float] = deque(maxlen=KEPT_DURATIONS)
-        self._saved_round = -1
         self._stop: events.Stop | None = None
         self._stopping = anyio.Event()
         self._tasks: TaskGroup
@@ -120,7 +122,8 @@ class Daemon:
             tasks.start_soon(self._trainers.run_one)
             tasks.start_soon(self._stay_in_swarm)
             tasks.start_soon(self.reporter.run)
-            tasks.start_soon(self._keep_checkpoints)
+            tasks.start_soon(self._checkpoints.keep)
+            tasks.start_soon(watch_standstill, self._presence.stood_still)
             await self._stopping.wait()
             tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
@@ -140,7 +143,7 @@ class Daemon:
 
     async def _say_farewell(self) -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._save)
+            tasks.start_soon(self._checkpoints.save)
             with anyio.move_on_after(FAREWELL_SECONDS):
                 await self.reporter.send()
         if self._network is not None:
@@ -182,10 +185,10 @@ class Daemon:
     # ---- the swarm ---------------------------------------------------------------------
 
     async def _stay_in_swarm(self) -> None:
-        """Join, and join again should the libp2p daemon die."""
+        """Join, and join again should the network break."""
         while True:
             try:
-                network = self._network = await self._connect()
+                network = self._network = await self._connect(self._network is not None)
             except UserError as error:
                 self.stop_now(events.Stop(error.code, str(error)))
                 return
@@ -194,14 +197,11 @@ class Daemon:
                     network, self._spec, self.work, tasks, time.monotonic, Random()
                 )
                 await network.serve(rounds.handlers() | self._donor.handlers())
-                tasks.start_soon(self._presence.keep_publishing, network)
-                tasks.start_soon(self._presence.keep_looking, network)
                 self._swarm_tasks = tasks
                 self._post(events.SwarmJoined())
-                why = await network.wait_broken()
+                why = await self._presence.stay(network)
                 self._swarm_tasks = None
                 tasks.cancel_scope.cancel()
-            log.warning("joining the swarm again: %s", why)
             await network.close()
             self._post(events.SwarmLost(why))
 
@@ -212,7 +212,8 @@ class Daemon:
         if self._rounds is not None and self.work.has_state:
             parameters = self.work.state.parameters.size
             shortest = sustained_round(self._spec.round, parameters, [self._rounds.link, *links])
-        self._post(events.ViewSeen(view, wall, self.work.pending_tokens, shortest))
+        pending, trouble = self.work.pending_tokens, self.work.trainer_trouble
+        self._post(events.ViewSeen(view, wall, pending, shortest, trouble))
 
     async def _lead(self, effect: events.Lead) -> None:
         try:
@@ -248,23 +249,8 @@ class Daemon:
 
     async def _resume_checkpoint(self) -> None:
         if self._checkpoint is not None:
-            self._saved_round = self._checkpoint.round
+            self._checkpoints.saved_round = self._checkpoint.round
             await self.work.begin(self._checkpoint)
-
-    async def _keep_checkpoints(self) -> None:
-        while True:
-            await anyio.sleep(CHECKPOINT_SECONDS)
-            await self._save()
-
-    async def _save(self) -> None:
-        if not self.work.has_state or self.work.state.round == self._saved_round:
-            return
-        state = self.work.state
-        try:
-            await anyio.to_thread.run_sync(save_state, self._settings.folder, state)
-            self._saved_round = state.round
-        except OSError as error:
-            log.warning("no checkpoint of round %d: %s", state.round, error)
 
     async def _evaluate(self, state: GlobalState) -> None:
         if self.work.trainer is None:
@@ -302,8 +288,10 @@ class Daemon:
             # the members take turns
             if outcome.member_index == state.round % outcome.members:
                 self._tasks.start_soon(self._evaluate, state)
-            if self._saved_round < 0:  # not in half a minute: a run must not hang on nobody's loss
-                self._tasks.start_soon(self._save)
+            if (
+                self._checkpoints.saved_round < 0
+            ):  # not in half a minute: a run must not hang on nobody's loss
+                self._tasks.start_soon(self._checkpoints.save)
         self._post(events.StateAdopted(_position(state), state.tokens))
 
     def _concluded(self, outcome: Outcome) -> None:

@@ -54,6 +54,8 @@ class ViewSeen:
     """Trained here since the last merged cut."""
     sustained_round: float = 0.0
     """Seconds between two cuts that the peers' links sustain."""
+    trainer_trouble: str = ""
+    """Why no cut can be had from the trainer now; others shall not count on this peer."""
 
 
 @dataclass(frozen=True)

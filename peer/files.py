@@ -13,13 +13,15 @@ from blake3 import blake3
 
 log = logging.getLogger(__name__)
 
+UNFINISHED = ".tmp"
+"""How the name of a file ends that is being written; the next start removes those left behind."""
 _PIECE_BYTES = 1 << 20
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file, then put it in the place of `path`. `OSError` if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
+    temporary = path.with_name(path.name + UNFINISHED)
     try:
         with temporary.open("wb") as file:
             write(file)

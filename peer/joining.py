@@ -16,12 +16,14 @@ import psutil
 from peer import events
 from peer.checkpoint import load_state
 from peer.config import PeerConfig
+from peer.connecting import Connector
 from peer.control import serve_control
 from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
 from peer.daemon import Daemon, Settings
 from peer.departure import Departure
 from peer.display import show_live
 from peer.files import set_aside
+from peer.notices import Notices
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
 from peer.runtime import RuntimeFolder, state_folder_error
 from peer.status import status_reply
@@ -93,20 +95,29 @@ async def _take_part(
         except OSError as error:
             raise state_folder_error(request.folder, error) from error
 
-        async def connect() -> Network:
-            return await _connect(request, runtime, metadata)
+        notices = Notices()
+        connector = _connector(request, runtime)
+
+        async def connect(again: bool) -> Network:
+            if again:
+                return await connector.join_again(notices)
+            return await connector.join(metadata.initial_peers)
 
         settings = _settings(request, identity)
-        daemon = Daemon(settings, metadata, identity, coordinator, checkpoint, connect)
+        daemon = Daemon(settings, metadata, identity, coordinator, checkpoint, connect, notices)
         departure.daemon = daemon
-        return await _run(request, daemon, runtime)
+        return await _run(request, daemon, runtime, notices)
 
 
-async def _run(request: JoinRequest, daemon: Daemon, runtime: RuntimeFolder) -> events.Stop:
+async def _run(
+    request: JoinRequest, daemon: Daemon, runtime: RuntimeFolder, notices: Notices
+) -> events.Stop:
     started = time.monotonic()
 
     def status() -> control_pb2.StatusReply:
-        return _status(request, daemon, started)
+        reply = _status(request, daemon, started)
+        reply.notices.extend(notices.current())
+        return reply
 
     async with serve_control(runtime.path, status), anyio.create_task_group() as tasks:
         tasks.start_soon(show_live, status)
@@ -136,18 +147,9 @@ async def _find_run(request: JoinRequest, coordinator: CoordinatorClient) -> Run
     return published
 
 
-async def _connect(request: JoinRequest, runtime: RuntimeFolder, metadata: RunMetadata) -> Network:
-    # 1.6 s of imports, spent while the trainer process does its own
-    from peer.swarm.libp2p import Libp2pNetwork
-
+def _connector(request: JoinRequest, runtime: RuntimeFolder) -> Connector:
     config = request.config
-    return await Libp2pNetwork.start(
-        request.folder / _IDENTITY,
-        runtime.path,
-        config.host,
-        config.p2p_port,
-        metadata.initial_peers,
-    )
+    return Connector(request.folder / _IDENTITY, runtime.path, config.host, config.p2p_port)
 
 
 def _identity(path: Path) -> PeerIdentity:

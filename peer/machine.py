@@ -153,6 +153,8 @@ def _view_seen(peer: Peer, event: ViewSeen, now: float) -> Peer:
     peer = replace(peer, distrusted=distrusted)
     if peer.phase is Phase.LEAVING:
         return _linger(peer, event, now)
+    if event.trainer_trouble and peer.trainer_ready:
+        return replace(_phase(peer, Phase.SYNCING, event.trainer_trouble), due_since=None)
     changing = peer.entering or peer.syncing is not None or peer.attempt_by is not None
     if changing or not (peer.joined and peer.trainer_ready):
         return peer

@@ -1,15 +1,23 @@
-"""A peer's presence in the swarm: its own record kept fresh, the others' records read."""
+"""A peer's presence in the swarm: its own record kept fresh, the others' records read.
+
+Whoever is known and not in view is dialled again, so that a network that was down heals.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import logging
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from peer.membership import RECORD_SECONDS, SwarmView, view_of
+from peer.acquaintances import CUT_OFF_SECONDS, Acquaintances
+from peer.membership import RECORD_SECONDS, PeerFacts, SwarmView, view_of
+from peer.notices import Notices
 from peer.run_metadata import RunMetadata, save_metadata
 from peer.status import Snapshot, peer_record
 from peer.swarm.clock import CLOCK
@@ -21,6 +29,7 @@ VIEW_SECONDS = 0.5
 PUBLISH_SECONDS = 2.0
 DHT_SECONDS = 8.0
 """A look-up or a publication that takes longer is given up, and tried again."""
+MEET_SECONDS = 0.5
 
 
 class Presence:
@@ -32,11 +41,14 @@ class Presence:
         folder: Path,
         snapshot: Callable[[], Snapshot],
         on_view: Callable[[SwarmView, float], None],
+        notices: Notices,
     ) -> None:
         self._metadata = metadata
         self._folder = folder
         self._snapshot = snapshot
         self._on_view = on_view
+        self._notices = notices
+        self._acquaintances = Acquaintances(metadata.initial_peers)
         self._kind = f"record:{metadata.spec.run_id}"
         self._changed = anyio.Event()
         self._sequence = 0
@@ -45,6 +57,34 @@ class Presence:
     def changed(self) -> None:
         """Publish soon: something in the record is news to the others."""
         self._changed.set()
+
+    def stood_still(self, seconds: float) -> None:
+        """All stood still for so long, and whoever was there may be gone."""
+        self._notices.tell(f"this machine stood still for {seconds:.0f} s; catching up")
+        self._acquaintances.hurry(time.monotonic())
+        self.changed()
+
+    async def stay(self, network: Network) -> str:
+        """Be present in this network until it is of no use any more; why."""
+        self._acquaintances.begin(network.peer_id, time.monotonic())
+        why = ""
+
+        async def wait(broken: Callable[[], Awaitable[str]]) -> None:
+            nonlocal why
+            why = await broken()
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.keep_publishing, network)
+            tasks.start_soon(self.keep_looking, network)
+            tasks.start_soon(wait, lambda: self.keep_meeting(network))
+            tasks.start_soon(wait, lambda: self._wait_broken(network))
+        return why
+
+    async def _wait_broken(self, network: Network) -> str:
+        why = await network.wait_broken()
+        self._notices.trouble("network", f"joining the swarm again: {why}")
+        return why
 
     async def publish(self, network: Network) -> None:
         """Put this peer's record in the DHT, once."""
@@ -60,7 +100,10 @@ class Presence:
                 with anyio.fail_after(DHT_SECONDS):
                     await self.publish(network)
             except Exception as error:  # hivemind names none; the next try is seconds away
-                log.warning("cannot publish this peer's record: %r", error)
+                text = f"cannot publish this peer's record: {error!r}"
+                self._notices.trouble("publish", text)
+            else:
+                self._notices.over("publish", "this peer's record is published again")
             with anyio.move_on_after(PUBLISH_SECONDS):
                 await self._changed.wait()
 
@@ -71,22 +114,55 @@ class Presence:
                 with anyio.fail_after(DHT_SECONDS):
                     records = await network.lookup(self._kind)
             except Exception as error:  # hivemind names none; the next try is seconds away
-                log.warning("cannot read the others' records: %r", error)
+                self._notices.trouble("look", f"cannot read the others' records: {error!r}")
                 records = {}
+            else:
+                self._notices.over("look", "the others' records are read again")
             wall = CLOCK.now()
             view = view_of(records, wall)
             self._on_view(view, wall)
-            await self._remember(view, network.peer_id)
+            others = view.others(network.peer_id)
+            self._acquaintances.see(
+                {it.peer_id: address_of(it) for it in others if it.addresses}, time.monotonic()
+            )
+            await self._remember(others)
             await anyio.sleep(VIEW_SECONDS)
 
-    async def _remember(self, view: SwarmView, own: str) -> None:
+    async def keep_meeting(self, network: Network) -> str:
+        """Dial known peers that are not in view; returns when all have long been out of reach."""
+        while not self._acquaintances.cut_off(time.monotonic()):
+            missing = self._acquaintances.due(time.monotonic())
+            if missing:
+                answered = await network.reconnect(missing)
+                self._acquaintances.answered(answered, time.monotonic())
+            if self._acquaintances.in_touch:
+                self._notices.over("cut off", "other peers answer again")
+            await anyio.sleep(MEET_SECONDS)
+        why = f"no known peer has answered for {CUT_OFF_SECONDS:.0f} s"
+        self._notices.trouble("cut off", f"{why}: trying on; is this machine online?")
+        return why
+
+    async def _remember(self, others: Sequence[PeerFacts]) -> None:
         """Keep the addresses of live peers, to join again without the coordinator."""
-        live = tuple(it.addresses[0] for it in view.others(own) if it.addresses)
+        live = tuple(address_of(it) for it in others if it.addresses)
         if live == self._remembered:
             return
-        self._remembered = live
         known = self._metadata.meeting(live)
         try:
             await anyio.to_thread.run_sync(save_metadata, self._folder, known)
         except OSError as error:
-            log.warning("cannot remember the swarm: %s", error)
+            self._notices.trouble("remember", f"cannot remember the swarm's addresses: {error}")
+        else:
+            self._remembered = live
+            self._notices.over("remember", "the swarm's addresses are kept again")
+
+
+def address_of(peer: PeerFacts) -> str:
+    """Where to dial a peer that has named addresses: not this machine, if it named others."""
+    elsewhere = (it for it in peer.addresses if not _is_loopback(it))
+    return next(elsewhere, peer.addresses[0])
+
+
+def _is_loopback(address: str) -> bool:
+    found = re.match(r"/ip[46]/([^/]+)", address)
+    return found is not None and ipaddress.ip_address(found[1]).is_loopback

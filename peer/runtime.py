@@ -10,11 +10,13 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
+from peer.files import UNFINISHED
 from swarmpb.exits import Exit, UserError
 
 _CLAIM_TRIES = 5
@@ -55,13 +57,12 @@ class RuntimeFolder:
             ) from error
         try:
             _remove_stale(os.pread(lock, 4096, 0))
-            path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            try:
-                os.ftruncate(lock, 0)
-                os.pwrite(lock, json.dumps({"pid": os.getpid(), "folder": str(path)}).encode(), 0)
-            except OSError:
-                path.rmdir()
-                raise
+            _remove_unfinished(state_dir)
+            path = Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(4)}"
+            # written down before it exists: whenever this process is killed, the next one finds it
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, json.dumps({"pid": os.getpid(), "folder": str(path)}).encode(), 0)
+            path.mkdir(mode=0o700)
         except OSError as error:
             os.close(lock)
             raise state_folder_error(state_dir, error) from error
@@ -115,6 +116,13 @@ def _parse(content: bytes) -> tuple[int, Path] | None:
         return int(fields["pid"]), Path(fields["folder"])
     except (ValueError, KeyError, TypeError, OverflowError):
         return None  # empty (released), or cut short by a crash: nothing to clean
+
+
+def _remove_unfinished(state_dir: Path) -> None:
+    """What the predecessor was writing here, or in a folder of this one, when it was killed."""
+    for depth in ("", "*/"):
+        for path in state_dir.glob(f"{depth}*{UNFINISHED}"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _remove_stale(content: bytes) -> None:

@@ -27,6 +27,7 @@ def describe(status: control_pb2.StatusReply) -> str:
             f"trainer {status.trainer_rss_bytes / 2**20:.0f} MiB",
         ),
     ]
+    rows += [("notice", notice) for notice in status.notices]
     return "\n".join(f"{name:12} {one_line(value)}" for name, value in rows)
 
 
@@ -37,7 +38,10 @@ def one_line(text: str) -> str:
 
 def facts(status: control_pb2.StatusReply) -> dict[str, Any]:
     """All fields as JSON values: bytes as hex, a number that is none as null."""
-    return {field.name: _plain(getattr(status, field.name)) for field in status.DESCRIPTOR.fields}
+    values = {field.name: getattr(status, field.name) for field in status.DESCRIPTOR.fields}
+    return {name: _plain(value) for name, value in values.items()} | {
+        "notices": list(status.notices)
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,8 @@ from peer.training.client import Trainer
 from peer.training.death import TrainerDied
 from peer.training.messages import CutDone, Progress
 
+TRAINER_PATIENCE = 4.5
+"""Seconds that a trainer may take to answer; a little less than a leader waits for a cut."""
 NOTHING_DONE = Progress(inner_steps=0, tokens=0, loss_sum=0.0)
 
 
@@ -83,6 +85,14 @@ class LocalWork:
         return self._trainer
 
     @property
+    def trainer_trouble(self) -> str:
+        """Why no cut can be had from the trainer now; empty if one can."""
+        silent = self._trainer.silent_seconds if self._trainer is not None else 0.0
+        if silent < TRAINER_PATIENCE:
+            return ""
+        return f"the trainer has not answered for {silent:.0f} s; waiting for it"
+
+    @property
     def totals(self) -> Progress:
         return self._trainer.totals if self._trainer is not None else NOTHING_DONE
 
@@ -105,6 +115,9 @@ class LocalWork:
             return "this peer has no state yet"
         if self._trainer is None:
             return "this peer's trainer is being restarted"
+        if trouble := self.trainer_trouble:
+            # its last cut came too late already; the next would cost the others as much again
+            return trouble
         if self._moves:
             return "this peer is taking over a state"
         return ""

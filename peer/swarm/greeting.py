@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _DIAL_SECONDS = 8.0
 _PING_SECONDS = 2.0
-_CLOCK_SECONDS = 10.0
+CLOCK_SECONDS = 10.0
 """How often the machine's clock is looked at."""
 _WITNESSES = 3
 
@@ -55,7 +55,7 @@ class Greeter:
     async def watch_clock(self) -> None:
         """Let others judge, whenever the machine's clock differs from the swarm's time."""
         while True:
-            await anyio.sleep(_CLOCK_SECONDS)
+            await anyio.sleep(CLOCK_SECONDS)
             if CLOCK.in_question:
                 table = self._dht.protocol.routing_table
                 near = table.get_nearest_neighbors(self._dht.node_id, _WITNESSES)

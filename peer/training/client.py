@@ -9,7 +9,9 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,6 +81,7 @@ class Trainer:
         """Mirrors the trainer's."""
         self._vectors: SharedVectors | None = None
         self._answers: dict[type[Message], asyncio.Future[Any]] = {}
+        self._asked: dict[type[Message], float] = {}
         self._inbox = asyncio.Lock()
         self._outbox = asyncio.Lock()
         self._slow = asyncio.Lock()
@@ -124,6 +127,11 @@ class Trainer:
         if self._vectors is None:
             raise RuntimeError("the trainer is not ready")
         return self._vectors
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long it owes an answer that comes between two micro-batches."""
+        return time.monotonic() - min(self._asked.values()) if self._asked else 0.0
 
     async def ready(self) -> Ready:
         """Wait until the model stands; its first parameters lie in `vectors.outbox`."""
@@ -201,9 +209,7 @@ class Trainer:
         self._stopping = True
         if self._process.returncode is None:
             _signal(self._process.terminate)
-            try:
-                await asyncio.wait_for(asyncio.shield(self._dead), _STOP_SECONDS)
-            except asyncio.TimeoutError:
+            if not (await asyncio.wait([self._dead], timeout=_STOP_SECONDS))[0]:
                 _signal(self._process.kill)
         return await self.wait_dead()
 
@@ -242,6 +248,8 @@ class Trainer:
 
     async def _ask(self, command: Message, answer: type[Answer]) -> Answer:
         done = self._expect(answer)
+        self._asked[answer] = time.monotonic()
+        done.add_done_callback(lambda _: self._asked.pop(answer, None))
         self._send(command)
         return await done
 
@@ -331,10 +339,8 @@ async def _spawn(start: TrainerStart) -> asyncio.subprocess.Process:
 
 
 def _signal(send: Callable[[], None]) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it ended by itself just now
         send()
-    except ProcessLookupError:
-        return  # it ended by itself just now
 
 
 def _mark_seen(future: asyncio.Future[Any]) -> None:

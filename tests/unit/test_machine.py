@@ -43,7 +43,7 @@ from peer.machine import (
     RESTARTS_COUNT_SECONDS,
     RETRY_SECONDS,
 )
-from peer.membership import LEADER_PATIENCE, PeerFacts, Position, SwarmView, leading_order
+from peer.membership import AT_WORK, LEADER_PATIENCE, PeerFacts, Position, SwarmView, leading_order
 from swarmpb.exits import Exit
 from tests.tiny import tiny_spec
 
@@ -507,6 +507,18 @@ def test_a_dead_trainer_is_restarted_smaller_if_memory_was_short(cause: str, sma
     assert due(story) == (), "nobody to cut here"
     assert story.happens(TrainerReady()) == (Train(on=True),)
     assert story.phase is Phase.TRAINING
+
+
+def test_while_its_trainer_does_not_answer_a_peer_leads_nothing_and_nobody_counts_on_it() -> None:
+    story = training()
+    trouble = "the trainer has not answered for 20 s"
+    seen = ViewSeen(SwarmView((facts("bert", at(5)),)), 0.0, TARGET, trainer_trouble=trouble)
+    assert story.happens(seen) == ()
+    assert (story.phase, story.reason) == (Phase.SYNCING, trouble)
+    assert story.phase.value not in AT_WORK
+
+    story.sees(facts("bert", at(5)))
+    assert (story.phase, story.reason) == (Phase.TRAINING, "round 6")
 
 
 def test_a_trainer_that_keeps_dying_is_given_up() -> None:

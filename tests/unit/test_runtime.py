@@ -209,3 +209,15 @@ def test_a_link_in_place_of_a_private_folder_is_not_followed(
     (state_dir / "lock").write_text(json.dumps({"pid": 1, "folder": str(link)}))
     RuntimeFolder.claim(state_dir, "peer").close()
     assert precious.exists()
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(state_dir: Path) -> None:
+    (state_dir / "data").mkdir(parents=True)
+    unfinished = [state_dir / "run.json.tmp", state_dir / "data" / "text.tmp"]
+    kept = [state_dir / "run.json", state_dir / "data" / "text"]
+    for path in (*unfinished, *kept):
+        path.write_text("half")
+    (state_dir / "7.tmp").mkdir()
+    RuntimeFolder.claim(state_dir, "a test").close()
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in (*unfinished, state_dir / "7.tmp"))
