@@ -1,4 +1,4 @@
-"""Getting to a state that others hold: replay its last round, or download all of it."""
+"""Getting to a state that others hold: replay the last rounds, or download all of it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,23 @@ async def catch_up(rounds: Rounds, work: LocalWork, wanted: Synchronise) -> None
     if work.trainer is None:
         raise Unreachable("the trainer is being restarted")
     with work.moving():
-        if not await _replay(rounds, work, wanted):
-            parameters = work.trainer.vectors.inbox.size
-            state = await download(rounds.network, wanted.holders, wanted.position, parameters)
-            rounds.feedback.forget()
-            await work.follow(state)
+        if work.has_state and await _replay(rounds, wanted):
+            return
+        parameters = work.trainer.vectors.inbox.size
+        state = await download(rounds.network, wanted.holders, wanted.position, parameters)
+        if work.has_state:
+            await rounds.jump(wanted.holders[0], state)
+        else:
+            await work.begin(state)
 
 
-async def _replay(rounds: Rounds, work: LocalWork, wanted: Synchronise) -> bool:
-    """Adopt the state if it is one round ahead and that round's parts are kept; else False."""
-    if not work.has_state or wanted.position.round != work.state.round + 1:
-        return False
+async def _replay(rounds: Rounds, wanted: Synchronise) -> bool:
+    """Do the rounds that lead to the state, if they and their parts are still to be had."""
     for holder in wanted.holders[:REPLAY_HOLDERS]:
         try:
-            state, manifest = await rounds.archive.catch_up(
-                work.state, holder, wanted.position.digest
-            )
+            await rounds.replay(holder, wanted.position.digest)
         except (Unreachable, Refused, Malformed) as error:
             log.debug("no replay from %s: %s", short(holder), error)
             continue
-        if not await rounds.finish_late(manifest, state):
-            await work.follow(state)
         return True
     return False

@@ -22,6 +22,7 @@ from anyio.abc import TaskGroup
 
 from peer import events, machine
 from peer.averaging.attempt import Outcome
+from peer.averaging.history import History
 from peer.averaging.leader import lead
 from peer.averaging.links import UNKNOWN, sustained_round
 from peer.averaging.rounds import Rounds
@@ -83,7 +84,8 @@ class Daemon:
     ) -> None:
         spec = metadata.spec
         self.work = LocalWork(
-            Callbacks(self._began, self._adopted, self._concluded, self._fell_behind)
+            identity.peer_id,
+            Callbacks(self._began, self._adopted, self._concluded, self._fell_behind),
         )
         self.reporter = Reporter(coordinator, identity, lambda: progress_report(self.snapshot()))
         self._settings = settings
@@ -104,6 +106,7 @@ class Daemon:
             known_tokens=metadata.known_tokens,
         )
         self._view = SwarmView()
+        self._history = History(spec.round.codec)
         self._network: Network | None = None
         self._rounds: Rounds | None = None
         self._donor = Donor(self.work.states, self._serving_rate)
@@ -194,7 +197,13 @@ class Daemon:
                 return
             async with anyio.create_task_group() as tasks:
                 rounds = self._rounds = Rounds(
-                    network, self._spec, self.work, tasks, time.monotonic, Random()
+                    network,
+                    self._spec,
+                    self.work,
+                    tasks,
+                    time.monotonic,
+                    Random(),
+                    history=self._history,
                 )
                 await network.serve(rounds.handlers() | self._donor.handlers())
                 self._swarm_tasks = tasks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,9 +18,6 @@ from peer.training.options import TrainerOptions
 from peer.work import LocalWork
 
 log = logging.getLogger(__name__)
-
-_LEASED_AHEAD = 1024
-_LEASE_SECONDS = 0.5
 
 
 class TrainerSupervisor:
@@ -41,7 +37,6 @@ class TrainerSupervisor:
         self._options = options
         self._work = work
         self._post = post
-        self._first_chunk = random.getrandbits(48)
 
     async def run_one(self, smaller: bool = False) -> None:
         """Run a trainer until it dies; smaller: with half the micro-batch of the one before."""
@@ -56,7 +51,7 @@ class TrainerSupervisor:
             await self._work.attach(trainer)
             self._post(TrainerReady())
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep_leased, trainer)
+                tasks.start_soon(self._work.leasing.keep, trainer)
                 end = await trainer.wait_dead()
                 tasks.cancel_scope.cancel()
         except TrainerDied as error:
@@ -67,18 +62,6 @@ class TrainerSupervisor:
             self._work.detach()
         log.debug("trainer: %s; its last words: %s", end.reason, end.stderr)
         self._post(TrainerLost(end.cause, end.reason))
-
-    async def _keep_leased(self, trainer: Trainer) -> None:
-        # until the swarm tells who trains on what: chunks from a place that nobody else picks
-        first = self._first_chunk + self._work.inner_steps
-        while True:
-            done = trainer.totals.inner_steps
-            if len(trainer.leases.left(done)) < _LEASED_AHEAD // 2:
-                try:
-                    await trainer.lease(range(first + done, first + done + _LEASED_AHEAD))
-                except TrainerDied:
-                    return  # told by `wait_dead`
-            await anyio.sleep(_LEASE_SECONDS)
 
     async def train(self, on: bool) -> None:
         """Let the trainer do inner steps, or hold still."""
@@ -94,3 +77,5 @@ class TrainerSupervisor:
             log.warning("%s", event.text)
         else:
             self.speed.add(event, time.monotonic())
+            if self._work.trainer is not None:
+                self._work.leasing.has_progressed(self._work.trainer)

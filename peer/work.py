@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import FlatVector
+from peer.averaging.local import Fate
 from peer.averaging.parts import MAX_TOKENS
 from peer.averaging.state import GlobalState
+from peer.leasing import Leasing, Trained
 from peer.swarm.interface import Refused
 from peer.training.client import Trainer
 from peer.training.death import TrainerDied
@@ -34,8 +36,10 @@ class Callbacks:
 class LocalWork:
     """Implements `peer.averaging.local.Local` over a trainer process."""
 
-    def __init__(self, callbacks: Callbacks) -> None:
+    def __init__(self, own: str, callbacks: Callbacks) -> None:
+        """own: this peer's id."""
         self._callbacks = callbacks
+        self.leasing = Leasing(own, self._coverage, self._trained)
         self._state: GlobalState | None = None
         self._previous: GlobalState | None = None
         self._trainer: Trainer | None = None
@@ -63,7 +67,15 @@ class LocalWork:
         """What this peer can give to others: the newest state, and the one before it."""
         return [state for state in (self._state, self._previous) if state is not None]
 
+    def _coverage(self) -> bytes | None:
+        return self._state.coverage if self._state is not None else None
+
     # ---- the trainer -------------------------------------------------------------------
+
+    def _trained(self) -> Trained | None:
+        if self._trainer is None:
+            return None
+        return Trained(self._trainer, self._merged.inner_steps)
 
     async def attach(self, trainer: Trainer) -> None:
         """Work with this trainer from now on; a restarted one takes the global parameters."""
@@ -73,6 +85,7 @@ class LocalWork:
             if loaded is not None:
                 await trainer.load(loaded.parameters, loaded.tokens, loaded.digest.hex())
         self._trainer, self._cut, self._merged = trainer, None, NOTHING_DONE
+        self.leasing.renew()
 
     def detach(self) -> None:
         """The trainer is gone; so is what it had not merged."""
@@ -145,7 +158,9 @@ class LocalWork:
         steps = self._cut.inner_steps - self._merged.inner_steps
         loss = (self._cut.loss_sum - self._merged.loss_sum) / steps if steps else math.nan
         tokens = min(self._cut.tokens - self._merged.tokens, MAX_TOKENS)
-        return LocalCut(trainer.vectors.outbox, tokens, loss)
+        trained = Trained(trainer, self._merged.inner_steps)
+        chunks = trained.cut(self._cut.inner_steps)
+        return LocalCut(trainer.vectors.outbox, tokens, loss, chunks)
 
     async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
         cut, self._cut = self._cut, None
@@ -158,13 +173,15 @@ class LocalWork:
             self._merged = Progress(cut.inner_steps, cut.tokens, cut.loss_sum)
         await self._move(state, shift, outcome)
 
-    async def follow(self, state: GlobalState) -> None:
-        """Take a state that others gave; this peer's own work rides along on top of it."""
-        old = self._state
-        if old is None:
-            await self.begin(state)
-        else:
-            await self._move(state, state.parameters - old.parameters, None)
+    async def follow(
+        self, state: GlobalState, shift: FlatVector, fate: Fate, outcome: Outcome | None
+    ) -> None:
+        cut, self._cut = self._cut, None
+        if cut is not None and fate is not Fate.CARRIED:
+            self._merged = Progress(cut.inner_steps, cut.tokens, cut.loss_sum)
+        if outcome is not None and outcome.merged:
+            self.merged_tokens += outcome.tokens
+        await self._move(state, shift, outcome)
 
     async def begin(self, state: GlobalState) -> None:
         """Start from a state, without any work of this peer on top."""
@@ -172,10 +189,12 @@ class LocalWork:
         if self._trainer is not None:
             with suppress(TrainerDied):  # told by `wait_dead`; the next one loads this state
                 await self._trainer.load(state.parameters, state.tokens, state.digest.hex())
+        self.leasing.renew()
         self._callbacks.adopted(state, None)
 
     async def _move(self, state: GlobalState, shift: FlatVector, outcome: Outcome | None) -> None:
         self._previous, self._state = self._state, state
+        self.leasing.renew()
         self._callbacks.adopted(state, outcome)
         if self._trainer is not None:
             with suppress(TrainerDied):  # told by `wait_dead`; the next one loads this state

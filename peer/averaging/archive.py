@@ -1,92 +1,119 @@
 """The last committed rounds: their manifests and the agreed bytes of their parts.
 
-Serves them to peers that missed a round, and fetches what this peer is missing.
+Serves them to peers that missed rounds, and fetches what this peer is missing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
 
 import anyio.to_thread
 
 from peer.averaging.answers import fetch_part, send_answer
 from peer.averaging.codec_names import codec_named
-from peer.averaging.malformed import Malformed
+from peer.averaging.coverage import Coverage, after_round
+from peer.averaging.coverage import united as united_coverage
+from peer.averaging.history import KEPT_MANIFESTS, Branch, History
+from peer.averaging.lineage import KEPT_HEADERS, header_message, parse_header
+from peer.averaging.malformed import Malformed, require
 from peer.averaging.manifest import (
     Manifest,
     ManifestPart,
+    Merge,
+    claims_of,
     manifest_message,
+    merged_members,
     merged_tokens,
     parse_manifest,
 )
-from peer.averaging.methods import MANIFEST
+from peer.averaging.methods import LINEAGE, MANIFEST
 from peer.averaging.parts import HeldPart
 from peer.averaging.roster import Roster
-from peer.averaging.state import GlobalState, advance
+from peer.averaging.state import GlobalState, advance, united
 from peer.swarm.interface import Network, Refused, Stream, Unreachable, call, short
 from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
 
 log = logging.getLogger(__name__)
 
-KEPT_ROUNDS = 2
 FETCHED_AT_ONCE = 4
 _REPLY_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class KeptRound:
-    manifest: Manifest
-    held: Mapping[int, HeldPart]
 
 
 class Archive:
     """Committed rounds that this peer can serve and replay."""
 
-    def __init__(self, network: Network, spec: RunSpec, random: Random) -> None:
+    def __init__(self, network: Network, spec: RunSpec, random: Random, history: History) -> None:
         self._network = network
         self._spec = spec
         self._random = random
-        self._kept: OrderedDict[bytes, KeptRound] = OrderedDict()
+        self._history = history
+        self._tokens_per_chunk = spec.inner.batch_size * spec.data.sequence_length
 
-    def keep(self, manifest: Manifest, held: Mapping[int, HeldPart]) -> None:
-        """Remember a committed round; the oldest one goes."""
-        self._kept[manifest.state_digest] = KeptRound(manifest, held)
-        while len(self._kept) > KEPT_ROUNDS:
-            self._kept.popitem(last=False)
-
-    def part(self, attempt: bytes, index: int) -> HeldPart | None:
-        """A kept part, if this peer has it."""
-        for kept in self._kept.values():
-            if kept.manifest.roster.attempt == attempt:
-                return kept.held.get(index)
-        return None
+    # ---- what others ask ---------------------------------------------------------------
 
     async def on_manifest(
         self, caller: str, request: swarm_pb2.ManifestRequest
     ) -> swarm_pb2.Manifest:
         """Answer `MANIFEST`: the manifest that led to a state."""
-        kept = self._kept.get(request.digest)
+        kept = self._history.round_to(request.digest)
         if kept is None:
             raise Refused("this round is not kept here any more")
         return manifest_message(kept.manifest, self._spec)
 
+    async def on_lineage(self, caller: str, request: swarm_pb2.LineageRequest) -> swarm_pb2.Lineage:
+        """Answer `LINEAGE`: the states that a state descends from, itself included."""
+        most = min(request.most, KEPT_HEADERS)
+        headers = self._history.lineage.newest_first(request.digest, most)
+        if not headers:
+            raise Refused("this state is not known here")
+        return swarm_pb2.Lineage(headers=[header_message(it) for it in headers])
+
+    async def serve_part(self, held: HeldPart | None, stream: Stream) -> None:
+        """Answer `PART` with a part that this peer has, or refuse."""
+        if held is None:
+            raise Refused("this part is not held here")
+        await send_answer(stream, held, self._spec.round.exchange_seconds)
+
+    # ---- from one state to the next ----------------------------------------------------
+
     def outer_step(
-        self, base: GlobalState, tokens: int, roster: Roster, held: Mapping[int, HeldPart]
+        self,
+        base: GlobalState,
+        tokens: int,
+        roster: Roster,
+        held: Mapping[int, HeldPart],
+        branch: Branch | None = None,
     ) -> GlobalState:
-        """The state after these parts; parts that are not held stay as they were."""
+        """The state after these parts; parts that are not held stay as they were.
+
+        tokens: of the run after the outer step; branch: taken in after it.
+        """
         outer = self._spec.outer
+        parts = [_as_agreed(held.get(part.index)) for part in roster.parts]
+        claims = claims_of(roster, merged_members(roster, parts))
+        coverage = after_round(Coverage.decode(base.coverage), claims)
         answers = (
             (part, held[part.index].encoded if part.index in held else None)
             for part in roster.parts
         )
-        return advance(
-            base, codec_named(roster.codec), answers, tokens, outer.learning_rate, outer.momentum
+        state = advance(
+            base,
+            codec_named(roster.codec),
+            answers,
+            tokens,
+            outer.learning_rate,
+            outer.momentum,
+            coverage.encode(),
         )
+        return state if branch is None else self._unite(state, coverage, branch)
+
+    def _unite(self, state: GlobalState, coverage: Coverage, branch: Branch) -> GlobalState:
+        theirs = Coverage.decode(branch.state.coverage)
+        both = united_coverage(coverage, theirs, branch.common.tokens // self._tokens_per_chunk)
+        return united(state, branch.state, branch.common, both.encode())
 
     async def foresee(
         self, base: GlobalState, roster: Roster, held: Mapping[int, HeldPart]
@@ -107,18 +134,30 @@ class Archive:
 
         foreseen: where parts at hand lead to; it spares the work if that is the agreed state.
         """
-        # the digest covers the tokens, so a leader that makes them up agrees with itself
-        merged = merged_tokens(manifest.roster, manifest.parts)
-        if (manifest.roster.round, manifest.tokens) != (base.round, base.tokens + merged):
-            raise Malformed("its round or its tokens do not follow from its roster")
         if foreseen is not None and foreseen.digest == manifest.state_digest:
             return foreseen
+        # the digest covers the tokens, so a leader that makes them up agrees with itself
+        tokens = base.tokens + merged_tokens(manifest.roster, manifest.parts)
+        gain = manifest.merge.gain if manifest.merge else 0
+        if (manifest.roster.round, manifest.tokens) != (base.round, tokens + gain):
+            raise Malformed("its round or its tokens do not follow from its roster")
+        branch = self._branch_of(manifest.merge) if manifest.merge else None
         state = await anyio.to_thread.run_sync(
-            self.outer_step, base, manifest.tokens, manifest.roster, held
+            self.outer_step, base, tokens, manifest.roster, held, branch
         )
         if state.digest != manifest.state_digest:
             raise Malformed("its parts do not lead to the agreed state")
         return state
+
+    def _branch_of(self, merge: Merge) -> Branch:
+        branch = self._history.branch
+        if branch is None or branch.state.digest != merge.digest:
+            raise Malformed("it merges the other half's state, which this peer does not hold")
+        if (branch.common.digest, branch.common.tokens) != (merge.common, merge.common_tokens):
+            raise Malformed("it merges the other half's state from another common round")
+        return branch
+
+    # ---- what this peer is missing -----------------------------------------------------
 
     async def gather(
         self,
@@ -166,23 +205,6 @@ class Archive:
             for index in wanted:
                 tasks.start_soon(fetch, index)
 
-    async def catch_up(
-        self, base: GlobalState, holder: str, digest: bytes
-    ) -> tuple[GlobalState, Manifest]:
-        """Replay the one round that leads from `base` to the state with `digest`.
-
-        Raises `Unreachable`, `Refused` or `Malformed` if that is not possible from here.
-        """
-        request = swarm_pb2.ManifestRequest(round=base.round + 1, digest=digest)
-        message = await call(self._network, holder, MANIFEST, request, _REPLY_SECONDS)
-        manifest = parse_manifest(message, self._spec, base.parameters.size)
-        if manifest.roster.digest != base.digest or manifest.state_digest != digest:
-            raise Malformed("its manifest does not lead from here to there")
-        held = await self.gather(manifest.roster, manifest.parts, {}, also=(holder,))
-        state = await self.replay(base, manifest, held)
-        self.keep(manifest, held)
-        return state, manifest
-
     async def _fetch(
         self, roster: Roster, index: int, agreed: ManifestPart, also: tuple[str, ...]
     ) -> HeldPart | None:
@@ -202,11 +224,31 @@ class Archive:
                 return part
         return None
 
-    async def serve_part(self, held: HeldPart | None, stream: Stream) -> None:
-        """Answer `PART` with a part that this peer has, or refuse."""
-        if held is None:
-            raise Refused("this part is not held here")
-        await send_answer(stream, held, self._spec.round.exchange_seconds)
+    async def manifests(self, holder: str, digest: bytes, base: GlobalState) -> list[Manifest]:
+        """The rounds that lead from `base` to the state with `digest`, oldest first.
+
+        Raises `Unreachable` or `Refused` if `holder` cannot tell them all, `Malformed` if they do
+        not start at `base`. What they say is proved by doing them.
+        """
+        found: list[Manifest] = []
+        while digest != base.digest:
+            request = swarm_pb2.ManifestRequest(digest=digest)
+            message = await call(self._network, holder, MANIFEST, request, _REPLY_SECONDS)
+            manifest = parse_manifest(message, self._spec, base.parameters.size)
+            require(manifest.state_digest == digest, "it is another round's manifest")
+            require(manifest.roster.round >= base.round, "it does not lead from here to there")
+            require(len(found) < KEPT_MANIFESTS, "too many rounds")
+            found.append(manifest)
+            digest = manifest.roster.digest
+        return found[::-1]
+
+    async def learn_lineage(self, holder: str, digest: bytes, most: int = KEPT_HEADERS) -> None:
+        """Have `holder` prove where a state comes from. Raises `Unreachable`, `Refused`,
+        `Malformed`."""
+        request = swarm_pb2.LineageRequest(digest=digest, most=most)
+        reply = await call(self._network, holder, LINEAGE, request, _REPLY_SECONDS)
+        require(len(reply.headers) <= most, "more headers than were asked for")
+        self._history.lineage.add_told(digest, [parse_header(it) for it in reply.headers])
 
 
 def _as_agreed(held: HeldPart | None) -> ManifestPart:

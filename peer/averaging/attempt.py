@@ -9,6 +9,7 @@ import numpy as np
 
 from peer.averaging.agreement import Acceptor
 from peer.averaging.codecs import FlatVector
+from peer.averaging.coverage import NO_CHUNKS, Chunks
 from peer.averaging.exchange import Exchange
 from peer.averaging.manifest import Manifest, merged_members
 from peer.averaging.roster import Roster
@@ -26,6 +27,7 @@ class LocalCut:
     """Trained since the last cut that was merged."""
     loss: float
     """Mean training loss over those tokens, nats; NaN without any."""
+    chunks: Chunks = NO_CHUNKS
 
 
 @dataclass
@@ -52,6 +54,10 @@ class Attempt:
     """Where the parts that this member holds lead to; most likely the round's result."""
     acceptor: Acceptor[swarm_pb2.Decision] = field(default_factory=Acceptor)
     decided: anyio.Event = field(default_factory=anyio.Event)
+
+    def keep_cut(self) -> None:
+        """Keep the cut for longer: the trainer's own copy is overwritten by the next one."""
+        self.cut = replace(self.cut, parameters=self.cut.parameters.copy())
 
     def shed(self) -> None:
         """Let go of the vectors of an ended attempt; votes need only the rest."""
@@ -111,7 +117,7 @@ def outcome_of(attempt: Attempt, manifest: Manifest | None, reason: str, own: st
     return Outcome(
         attempt=attempt.id,
         leader=attempt.leader,
-        round=attempt.base.round + (manifest is not None),
+        round=manifest.round if manifest else attempt.base.round,
         committed=manifest is not None,
         reason=reason,
         members=len(roster.members) if roster else 0,
@@ -122,4 +128,5 @@ def outcome_of(attempt: Attempt, manifest: Manifest | None, reason: str, own: st
         seconds=attempt.ended - attempt.started,
         bytes_sent=exchange.traffic.sent if exchange else 0,
         bytes_received=exchange.traffic.received if exchange else 0,
+        manifest=manifest,
     )

@@ -12,10 +12,12 @@ from peer.averaging import methods
 from peer.averaging.agreement import Ballot
 from peer.averaging.answers import silence_seconds
 from peer.averaging.attempt import Attempt
+from peer.averaging.coverage import parse_chunks
 from peer.averaging.decision import Decision, Voters, recover, void
 from peer.averaging.exchange import Exchange
+from peer.averaging.history import Branch
 from peer.averaging.links import parse_link
-from peer.averaging.malformed import Malformed
+from peer.averaging.malformed import Malformed, require
 from peer.averaging.manifest import (
     Manifest,
     ManifestPart,
@@ -64,7 +66,8 @@ async def _attempt(rounds: Rounds, attempt: Attempt, others: Sequence[str]) -> D
     codec = rounds.spec.round.codec
     roster = form_roster(attempt.id, attempt.base, attempt.leader, pledges, codec)
     reports = await _exchange(rounds, attempt, roster)
-    decision = await _compile(rounds, attempt, roster, reports)
+    branch = _branch_to_merge(rounds, pledges)
+    decision = await _compile(rounds, attempt, roster, reports, branch)
     voters = rounds.voters(attempt)
     agreed = await voters.propose(Ballot(0, attempt.leader), decision)
     if agreed is None:
@@ -103,7 +106,9 @@ async def _cut_everywhere(
         tasks.start_soon(cut_here)
         pledges, refusals = await _call_for_cut(rounds, attempt, others)
     if own_refusal is None:
-        pledges[rounds.network.peer_id] = Pledge(attempt.cut.tokens, rounds.link)
+        cut = attempt.cut
+        branch = rounds.history.branch_digest
+        pledges[rounds.network.peer_id] = Pledge(cut.tokens, rounds.link, cut.chunks, branch)
     return pledges, refusals, own_refusal
 
 
@@ -121,13 +126,12 @@ async def _call_for_cut(
     async def ask(other: str) -> None:
         try:
             reply = await call(rounds.network, other, methods.CUT, request, rounds.deadlines.cut)
-        except (Unreachable, Refused) as error:
+            require(reply.tokens <= MAX_TOKENS, f"claims {reply.tokens} tokens")
+            chunks = parse_chunks(reply.chunks)
+        except (Unreachable, Refused, Malformed) as error:
             refusals.append(f"{short(other)}: {error}")
         else:
-            if reply.tokens > MAX_TOKENS:
-                refusals.append(f"{short(other)}: claims {reply.tokens} tokens")
-            else:
-                pledges[other] = Pledge(reply.tokens, parse_link(reply.link))
+            pledges[other] = Pledge(reply.tokens, parse_link(reply.link), chunks, reply.branch)
 
     async with anyio.create_task_group() as tasks:
         for other in others:
@@ -171,8 +175,19 @@ async def _exchange(rounds: Rounds, attempt: Attempt, roster: Roster) -> dict[in
     return reports
 
 
+def _branch_to_merge(rounds: Rounds, pledges: dict[str, Pledge]) -> Branch | None:
+    """The other half's state, once most members have it: the rest must download the result."""
+    digest = rounds.history.branch_digest
+    ready = sum(pledge.branch == digest for pledge in pledges.values())
+    return rounds.history.branch if digest and 2 * ready > len(pledges) else None
+
+
 async def _compile(
-    rounds: Rounds, attempt: Attempt, roster: Roster, reports: dict[int, Report]
+    rounds: Rounds,
+    attempt: Attempt,
+    roster: Roster,
+    reports: dict[int, Report],
+    branch: Branch | None,
 ) -> Decision:
     """What to propose: the manifest with the state that it leads to, or why there is none."""
     exchange, base = attempt.exchange, attempt.base
@@ -190,12 +205,13 @@ async def _compile(
         part if index in held else ManifestPart(void=True) for index, part in enumerate(parts)
     )
     tokens = base.tokens + merged_tokens(roster, parts)
-    if attempt.foreseen is None or surprised:
+    if attempt.foreseen is None or surprised or branch is not None:
         attempt.foreseen = await anyio.to_thread.run_sync(
-            rounds.archive.outer_step, base, tokens, roster, held
+            rounds.archive.outer_step, base, tokens, roster, held, branch
         )
-    left_out = left_out_of(parts, reports)
-    manifest = Manifest(roster, parts, tokens, attempt.foreseen.digest, left_out)
+    state, left_out = attempt.foreseen, left_out_of(parts, reports)
+    merge = branch.merge if branch else None
+    manifest = Manifest(roster, parts, state.tokens, state.digest, left_out, merge)
     return Decision(manifest=manifest_message(manifest, rounds.spec))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Protocol
 
 import anyio
@@ -11,6 +12,16 @@ from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import FlatVector
 from peer.averaging.state import GlobalState, is_finite
 from peer.swarm.interface import Refused
+
+
+class Fate(Enum):
+    """What becomes of inner work whose round this peer did not see the end of."""
+
+    CARRIED = "carried"
+    """It rides along into a later round."""
+    MERGED = "merged"
+    DROPPED = "dropped"
+    """It may be merged, and nobody can tell."""
 
 
 class Local(Protocol):
@@ -30,6 +41,14 @@ class Local(Protocol):
 
     async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
         """Make `state` the global state and add `shift` to the local parameters."""
+
+    async def follow(
+        self, state: GlobalState, shift: FlatVector, fate: Fate, outcome: Outcome | None
+    ) -> None:
+        """Take a state that others gave, and add `shift` to the local parameters.
+
+        outcome: of an attempt that had ended here in doubt, now that it is known.
+        """
 
     async def start_over(self) -> None:
         """The local parameters are not finite: go back to the global ones."""

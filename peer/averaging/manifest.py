@@ -6,11 +6,12 @@ Pure: parses what other peers sent and checks every number before anything uses 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
+from peer.averaging.coverage import Claim
 from peer.averaging.malformed import DIGEST_BYTES, require
-from peer.averaging.parts import HeldPart, LeftOut, PartReport
+from peer.averaging.parts import HeldPart, LeftOut, Part, PartReport
 from peer.averaging.roster import (
     Roster,
     left_out_messages,
@@ -35,6 +36,23 @@ class ManifestPart:
 
 
 @dataclass(frozen=True)
+class Merge:
+    """The state of the swarm's other half, and where the two went apart."""
+
+    digest: bytes
+    round: int
+    tokens: int
+    common: bytes
+    """Digest of the newest state that both halves come from."""
+    common_tokens: int
+
+    @property
+    def gain(self) -> int:
+        """Tokens that the other half has merged since."""
+        return self.tokens - self.common_tokens
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The record of a committed round."""
 
@@ -46,6 +64,17 @@ class Manifest:
     """Of the global state after the outer step."""
     left_out: tuple[LeftOut, ...] = ()
     """The first part that a member is not in, and why; for people only."""
+    merge: Merge | None = None
+
+    @property
+    def round(self) -> int:
+        """Of the state that it leads to."""
+        return 1 + max(self.roster.round, self.merge.round if self.merge else 0)
+
+    @property
+    def merged(self) -> set[int]:
+        """The members whose inner work counts as merged."""
+        return merged_members(self.roster, self.parts)
 
 
 @dataclass(frozen=True)
@@ -112,6 +141,23 @@ def merged_members(roster: Roster, parts: Sequence[ManifestPart]) -> set[int]:
     return {member for member, values in enumerate(included) if 2 * values >= roster.parameters}
 
 
+def claims_of(roster: Roster, merged: Collection[int]) -> dict[str, Claim]:
+    """What each member of a committed round has trained; merged: the members whose work counts."""
+    return {
+        name: Claim(roster.tokens[member], roster.chunks[member], member in merged)
+        for member, name in enumerate(roster.members)
+    }
+
+
+def included_parts(manifest: Manifest, member: int) -> list[Part]:
+    """The parts that a member's work went into, in the order of the vector."""
+    return [
+        part
+        for part, outcome in zip(manifest.roster.parts, manifest.parts, strict=True)
+        if not outcome.void and member in outcome.included
+    ]
+
+
 def merged_tokens(roster: Roster, parts: Sequence[ManifestPart]) -> int:
     """The tokens that a round with these parts adds to the run."""
     return sum(roster.tokens[member] for member in merged_members(roster, parts))
@@ -132,7 +178,9 @@ def left_out_reason(manifest: Manifest, member: int) -> str:
 
 def manifest_message(manifest: Manifest, spec: RunSpec) -> swarm_pb2.Manifest:
     """The message that members agree on."""
+    merge = manifest.merge
     return swarm_pb2.Manifest(
+        merge=swarm_pb2.Merge(**asdict(merge)) if merge else None,
         roster=roster_message(manifest.roster, spec),
         tokens=manifest.tokens,
         state_digest=manifest.state_digest,
@@ -155,7 +203,20 @@ def parse_manifest(message: swarm_pb2.Manifest, spec: RunSpec, parameters: int) 
     require(not all(part.void for part in parts), "every part is void")
     require(message.tokens < 2**62, "too many tokens")
     left_out = parse_left_out(message.left_out, roster)
-    return Manifest(roster, parts, message.tokens, message.state_digest, left_out)
+    merge = _parse_merge(message.merge) if message.HasField("merge") else None
+    return Manifest(roster, parts, message.tokens, message.state_digest, left_out, merge)
+
+
+def _parse_merge(message: swarm_pb2.Merge) -> Merge:
+    digests = (message.digest, message.common)
+    require(all(len(it) == DIGEST_BYTES for it in digests), "a merged state has no 32 bytes")
+    require(message.round < 2**62, "the merged state's round is too large")
+    require(
+        message.common_tokens <= message.tokens < 2**62, "the merged state's tokens make no sense"
+    )
+    return Merge(
+        message.digest, message.round, message.tokens, message.common, message.common_tokens
+    )
 
 
 def _parse_part(message: swarm_pb2.ManifestPart, roster: Roster) -> ManifestPart:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from peer.averaging.codec_names import codec_named
+from peer.averaging.coverage import NO_CHUNKS, Chunks, chunks_message, parse_chunks
 from peer.averaging.links import Link, owned_units
 from peer.averaging.malformed import DIGEST_BYTES, require
 from peer.averaging.parts import (
@@ -47,6 +48,8 @@ class Roster:
     """How much of the vector each member owns; see `parts.split`."""
     codec: str
     parameters: int
+    chunks: tuple[Chunks, ...]
+    """What each member has trained, and what it goes on with."""
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -63,6 +66,9 @@ class Pledge:
 
     tokens: int
     link: Link
+    chunks: Chunks = NO_CHUNKS
+    branch: bytes = b""
+    """Digest of the other half's state that it holds ready; empty for none."""
 
 
 def form_roster(
@@ -89,6 +95,7 @@ def form_roster(
         units=tuple(owned_units(unit_count(parameters), encoded_bytes, links, turn=attempt[0])),
         codec=codec,
         parameters=parameters,
+        chunks=tuple(pledges[member].chunks for member in members),
     )
 
 
@@ -103,9 +110,20 @@ def roster_message(roster: Roster, spec: RunSpec) -> swarm_pb2.Roster:
         leader=roster.leader,
         exchange_seconds=spec.round.exchange_seconds,
         members=[
-            swarm_pb2.RosterMember(peer_id=member, tokens=tokens, weight=weight, units=units)
-            for member, tokens, weight, units in zip(
-                roster.members, roster.tokens, roster.weights, roster.units, strict=True
+            swarm_pb2.RosterMember(
+                peer_id=member,
+                tokens=tokens,
+                weight=weight,
+                units=units,
+                chunks=chunks_message(chunks),
+            )
+            for member, tokens, weight, units, chunks in zip(
+                roster.members,
+                roster.tokens,
+                roster.weights,
+                roster.units,
+                roster.chunks,
+                strict=True,
             )
         ],
     )
@@ -130,9 +148,10 @@ def parse_roster(message: swarm_pb2.Roster, spec: RunSpec, parameters: int) -> R
     # derived, not trusted: an infinite or inflated weight never gets this far
     require(list(weights) == bounded_weights(tokens), "the weights do not follow from the tokens")
     require(sum(units) == unit_count(parameters), "the owners' units are not the vector's")
+    chunks = tuple(parse_chunks(member.chunks) for member in message.members)
     return Roster(
         message.attempt, message.round, message.digest, message.leader, members, tokens, weights,
-        units, message.codec, parameters,
+        units, message.codec, parameters, chunks,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ or a peer left out, with its reason; the trainer never waits for any of it.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,26 +18,26 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from peer.averaging import methods
+from peer.averaging.adoption import Adoption
 from peer.averaging.answers import silence_seconds
 from peer.averaging.archive import Archive
 from peer.averaging.attempt import Attempt, LocalCut, outcome_of
+from peer.averaging.coverage import chunks_message
 from peer.averaging.deadlines import DEADLINES, Deadlines
 from peer.averaging.decision import Decision, Voters, answer, promise_message, recover, void
 from peer.averaging.exchange import Exchange
-from peer.averaging.feedback import ErrorFeedback
-from peer.averaging.links import Link, LinkMeter, link_message
+from peer.averaging.history import History
+from peer.averaging.links import Link, link_message
 from peer.averaging.local import Local, sound_cut
 from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import (
     Manifest,
-    left_out_reason,
     parse_manifest,
     report_message,
     report_of,
 )
-from peer.averaging.parts import Part
 from peer.averaging.roster import ATTEMPT_BYTES, Roster, parse_roster
-from peer.averaging.state import GlobalState, adoption_shift
+from peer.averaging.state import GlobalState
 from peer.swarm.interface import (
     Handler,
     Method,
@@ -49,6 +50,8 @@ from peer.swarm.interface import (
 )
 from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
+
+log = logging.getLogger(__name__)
 
 KEPT_ATTEMPTS = 8
 LAST_WORDS_SECONDS = 1.5
@@ -66,22 +69,21 @@ class Rounds:
         clock: Callable[[], float],
         random: Random,
         deadlines: Deadlines = DEADLINES,
+        history: History | None = None,
     ) -> None:
         self.network = network
         self.spec = spec
         self.local = local
         self.random = random
         self.deadlines = deadlines
-        self.archive = Archive(network, spec, random)
-        self.feedback = ErrorFeedback(lossy=spec.round.codec != "fp32")
-        self.links = LinkMeter()
+        self.history = history or History(spec.round.codec)
+        self.archive = Archive(network, spec, random, self.history)
+        self.adoption = Adoption(local, self.history, network.peer_id)
         self._spec_hash = spec.hash()
         self.tasks = tasks
         self._clock = clock
         self._active: Attempt | None = None
         self._attempts: OrderedDict[bytes, Attempt] = OrderedDict()
-        self._doubtful: Attempt | None = None
-        """The last attempt, if it ended here without its roster's decision."""
 
     def handlers(self) -> dict[Method[Any, Any], Handler]:
         """The streams that this peer answers."""
@@ -92,12 +94,13 @@ class Rounds:
             methods.PART: self._on_part,
             methods.AGREEMENT: unary(self._on_agreement),
             methods.MANIFEST: unary(self.archive.on_manifest),
+            methods.LINEAGE: unary(self.archive.on_lineage),
         }
 
     @property
     def link(self) -> Link:
         """This peer's link as its last exchanges have shown it."""
-        return replace(self.links.link, client_mode=not self.network.addresses)
+        return replace(self.history.links.link, client_mode=not self.network.addresses)
 
     # ---- an attempt, from cut to conclusion --------------------------------------------
 
@@ -107,9 +110,8 @@ class Rounds:
             raise Refused(f"round {self._active.base.round} is still being decided")
         if why := self.local.unwilling():
             raise Refused(why)
-        if self._doubtful is not None:  # from here on its cut is not the trainer's last any more
-            self._doubtful.shed()
-            self._doubtful = None
+        self.adoption.forget_doubt()  # from here on its cut is not the trainer's last any more
+        self.history.resumed = None
         self.local.began(leader)
         base = self.local.state
         nothing = LocalCut(base.parameters, 0, float("nan"))
@@ -133,14 +135,14 @@ class Rounds:
 
     async def exchange(self, attempt: Attempt, roster: Roster) -> Exchange:
         """Trade the parts of an attempt's roster."""
-        work = self.feedback.work(attempt.base.parameters, attempt.cut.parameters)
-        exchange = Exchange(self.network, roster, work, self.feedback)
+        work = self.history.feedback.work(attempt.base.parameters, attempt.cut.parameters)
+        exchange = Exchange(self.network, roster, work, self.history.feedback)
         attempt.exchange, attempt.roster = exchange, roster
         attempt.roster_known.set()
         await exchange.run(self.spec.round.exchange_seconds)
         attempt.traded.set()
         self.tasks.start_soon(self._foresee, attempt, exchange)
-        self.links.add(exchange.traffic.link)
+        self.history.links.add(exchange.traffic.link)
         return exchange
 
     async def _foresee(self, attempt: Attempt, exchange: Exchange) -> None:
@@ -191,25 +193,18 @@ class Rounds:
         attempt.ended, own = self._clock(), self.network.peer_id
         try:
             if not decision.HasField("manifest"):
-                self._keep_in_doubt(attempt)
+                self.adoption.keep_in_doubt(attempt)
                 await self.local.conclude(outcome_of(attempt, None, decision.reason, own))
                 return
             manifest = parse_manifest(decision.manifest, self.spec, attempt.base.parameters.size)
             await self._adopt(attempt, manifest)
         except (Malformed, Unreachable, Refused) as error:
-            self._keep_in_doubt(attempt)
+            self.adoption.keep_in_doubt(attempt)
             self.local.fell_behind(f"round {attempt.base.round} was committed, but {error}")
         finally:
             self.abandon(attempt)
-            if attempt is not self._doubtful:
+            if attempt is not self.history.doubt:
                 attempt.shed()
-
-    def _keep_in_doubt(self, attempt: Attempt) -> None:
-        """The others may have committed what is void here: see `finish_late`."""
-        if attempt.exchange is not None:
-            # the trainer's own copy is overwritten by the next cut
-            attempt.cut = replace(attempt.cut, parameters=attempt.cut.parameters.copy())
-            self._doubtful = attempt
 
     async def _adopt(self, attempt: Attempt, manifest: Manifest) -> None:
         if manifest.roster != attempt.roster:
@@ -221,37 +216,35 @@ class Rounds:
             await attempt.foresight.wait()
         held = await self.archive.gather(manifest.roster, manifest.parts, have)
         state = await self.archive.replay(attempt.base, manifest, held, attempt.foreseen)
-        self.archive.keep(manifest, held)
-        await self._finish(attempt, manifest, state)
+        self.history.keep(manifest, held)
+        await self.adoption.finish(attempt, manifest, state)
 
-    async def finish_late(self, manifest: Manifest, state: GlobalState) -> bool:
-        """Adopt a round that this peer had given up in doubt, now that it is known to be committed.
+    # ---- rounds that went on without this peer -----------------------------------------
 
-        What went into the round must not ride along a second time. False if this peer was not in
-        doubt about that round.
+    async def replay(self, holder: str, digest: bytes) -> None:
+        """Do the rounds that lead from here to the state with `digest`, one after the other.
+
+        Raises `Unreachable`, `Refused` or `Malformed` if that is not possible with `holder`.
         """
-        attempt = self._doubtful
-        if attempt is None or attempt.roster != manifest.roster:
-            return False
-        self._doubtful = None
-        await self._finish(attempt, manifest, state)
-        attempt.shed()
-        return True
+        for manifest in await self.archive.manifests(holder, digest, self.local.state):
+            held = await self.archive.gather(manifest.roster, manifest.parts, {}, also=(holder,))
+            state = await self.archive.replay(self.local.state, manifest, held)
+            self.history.keep(manifest, held)
+            await self.adoption.follow(state, [manifest], complete=True)
 
-    async def _finish(self, attempt: Attempt, manifest: Manifest, state: GlobalState) -> None:
-        """Move to the state after a round, less what this peer put into it."""
-        member = manifest.roster.index(self.network.peer_id)
-        sent = attempt.exchange.sent_parts() if attempt.exchange else []
-        included = [part for part in sent if _has(manifest, part, member)]
-        shift = await anyio.to_thread.run_sync(
-            adoption_shift, attempt.base, state, attempt.cut.parameters, included
-        )
-        exchange = attempt.exchange
-        if exchange is not None:
-            self.feedback.keep(exchange.work, included, exchange.answered(manifest.parts))
-        reason = left_out_reason(manifest, member) if attempt.cut.tokens else "no inner work yet"
-        outcome = outcome_of(attempt, manifest, reason, self.network.peer_id)
-        await self.local.adopt(state, shift, outcome)
+    async def jump(self, holder: str, state: GlobalState) -> None:
+        """Move to a downloaded state; what is in doubt is settled as far as `holder` can tell."""
+        manifests: list[Manifest] = []
+        complete = self.history.doubt is None and self.history.resumed is None
+        if not complete:
+            try:
+                manifests = await self.archive.manifests(holder, state.digest, self.local.state)
+                complete = True
+            except (Unreachable, Refused, Malformed) as error:
+                log.debug("what was merged cannot be told: %s", error)
+        await self.adoption.follow(state, manifests, complete)
+
+    # ---- seeing an attempt of another leader through -----------------------------------
 
     async def _follow(self, attempt: Attempt) -> None:
         """See an attempt of another leader through."""
@@ -281,8 +274,13 @@ class Rounds:
         attempt = self.enlist(request.attempt, caller)
         await self.cut(attempt)
         self.tasks.start_soon(self._follow, attempt)
-        link = link_message(self.link)
-        return swarm_pb2.CutReply(tokens=attempt.cut.tokens, link=link)
+        cut, link = attempt.cut, link_message(self.link)
+        return swarm_pb2.CutReply(
+            tokens=cut.tokens,
+            link=link,
+            chunks=chunks_message(cut.chunks),
+            branch=self.history.branch_digest,
+        )
 
     async def _on_roster(self, caller: str, message: swarm_pb2.Roster) -> swarm_pb2.ExchangeReport:
         attempt = self._active
@@ -310,8 +308,9 @@ class Rounds:
             attempt.base.digest,
         ):
             raise Refused("the roster is for another round")
-        if roster.tokens[own] != attempt.cut.tokens:
-            raise Refused("the roster has other tokens than this peer claimed")
+        cut = attempt.cut
+        if (roster.tokens[own], roster.chunks[own]) != (cut.tokens, cut.chunks):
+            raise Refused("the roster has other work than this peer claimed")
         return roster
 
     async def _on_exchange(self, caller: str, stream: Stream) -> None:
@@ -330,7 +329,7 @@ class Rounds:
         request = await stream.receive(self.deadlines.vote)
         if request is None:
             raise Refused("an empty request")
-        held = self.archive.part(request.attempt, request.part)
+        held = self.history.part(request.attempt, request.part)
         attempt = self._attempts.get(request.attempt)
         if held is None and attempt is not None and attempt.exchange is not None:
             held = attempt.exchange.held.get(request.part)
@@ -343,8 +342,3 @@ class Rounds:
         if attempt is None:
             raise Refused("no such attempt here")
         return promise_message(answer(attempt, caller, request))
-
-
-def _has(manifest: Manifest, part: Part, member: int) -> bool:
-    outcome = manifest.parts[part.index]
-    return not outcome.void and member in outcome.included

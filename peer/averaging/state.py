@@ -146,6 +146,36 @@ def advance(
     return GlobalState(state.round + 1, tokens, parameters, momentum, parents, coverage)
 
 
+MOST_GAIN = 10
+"""Times its own: whatever the other half says it has merged, it weighs no more."""
+
+
+def united(one: GlobalState, other: GlobalState, common: Header, coverage: bytes) -> GlobalState:
+    """One state of two that went apart at `common`: their mean, weighted by tokens since then.
+
+    one: a state that a round has just led to. As in an outer step, progress since a common start
+    is averaged: theta_c + sum w (theta - theta_c) is the weighted mean of the states themselves.
+    """
+    gain = max(1, one.tokens - common.tokens)
+    told = min(other.tokens - common.tokens, MOST_GAIN * gain)
+    share = np.float32(told / (gain + told))
+
+    def mean(ours: FlatVector, theirs: FlatVector) -> FlatVector:
+        found = theirs - ours
+        found *= share
+        found += ours
+        return found
+
+    return GlobalState(
+        round=max(one.round, other.round + 1),
+        tokens=one.tokens + other.tokens - common.tokens,
+        parameters=mean(one.parameters, other.parameters),
+        momentum=mean(one.momentum, other.momentum),
+        parents=(*one.parents, other.digest),
+        coverage=coverage,
+    )
+
+
 def adoption_shift(
     old: GlobalState, new: GlobalState, cut: FlatVector, included: Iterable[Part]
 ) -> FlatVector:

@@ -21,6 +21,7 @@ from peer.averaging.attempt import Attempt, LocalCut, Outcome
 from peer.averaging.codecs import FlatVector
 from peer.averaging.exchange import Exchange
 from peer.averaging.leader import lead
+from peer.averaging.local import Fate
 from peer.averaging.roster import Roster
 from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState
@@ -82,6 +83,11 @@ class BareLocal:
         await anyio.to_thread.run_sync(add)
         self.before, self.state = self.state, state
         self._conclude(outcome)
+
+    async def follow(
+        self, state: GlobalState, shift: FlatVector, fate: Fate, outcome: Outcome | None
+    ) -> None:
+        raise NotImplementedError("nobody is behind in this benchmark")
 
     async def start_over(self) -> None:
         np.copyto(self.parameters, self.state.parameters)

@@ -23,6 +23,7 @@ from peer import cli, daemon, machine, membership, presence
 from peer.averaging.attempt import Outcome
 from peer.averaging.codecs import FlatVector
 from peer.averaging.deadlines import DEADLINES, Deadlines
+from peer.averaging.local import Fate
 from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState
 from peer.training import client
@@ -72,11 +73,13 @@ class WitnessedWork(LocalWork):
         how = "merged" if outcome.merged else "left out"
         _write(how=how, attempt=outcome.attempt.hex(), **_named(state))
 
-    async def follow(self, state: GlobalState) -> None:
-        fresh = not self.has_state
-        await super().follow(state)
-        if not fresh:
-            _write(how="followed", **_named(state))
+    async def follow(
+        self, state: GlobalState, shift: FlatVector, fate: Fate, outcome: Outcome | None
+    ) -> None:
+        await super().follow(state, shift, fate, outcome)
+        how = "merged" if outcome and outcome.merged else "followed"
+        attempt = {"attempt": outcome.attempt.hex()} if outcome else {}
+        _write(how=how, **attempt, **_named(state))
 
     async def begin(self, state: GlobalState) -> None:
         await super().begin(state)

@@ -234,8 +234,7 @@ class PlannedSwarm:
             return
         at = Position(ahead.state.round, ahead.state.digest)
         state = await download(peer.rounds.network, donors, at, PARAMETERS)
-        peer.rounds.feedback.forget()
-        peer.take(state)
+        await peer.rounds.jump(ahead.name, state)
 
     # ---- what must hold ----------------------------------------------------------------
 
@@ -250,7 +249,7 @@ class PlannedSwarm:
 
 
 def _kept(peer: PlannedPeer) -> set[bytes]:
-    return set(peer.rounds.archive._kept)
+    return set(peer.rounds.history._rounds)
 
 
 async def _lead(leader: PlannedPeer, others: list[str]) -> None:

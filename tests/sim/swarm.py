@@ -17,6 +17,7 @@ from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import UNIT, FlatVector
 from peer.averaging.deadlines import DEADLINES
 from peer.averaging.leader import lead
+from peer.averaging.local import Fate
 from peer.averaging.manifest import Manifest
 from peer.averaging.parts import Part
 from peer.averaging.rounds import Rounds
@@ -94,13 +95,22 @@ class SimulatedPeer:
         return LocalCut(self.local.copy(), self.tokens, 1.0)
 
     async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
-        manifest = self.manifest_of(state)
-        for part in manifest.roster.parts:
-            if self.name in included_in(manifest, part):
-                self.unmerged[part.where] -= self.cut_work[part.where]
+        self._take_out_what_is_in(self.manifest_of(state))
         self._state = state
         self.local = self.local + shift
         self._note(outcome)
+
+    async def follow(
+        self, state: GlobalState, shift: FlatVector, fate: Fate, outcome: Outcome | None
+    ) -> None:
+        if outcome is not None:
+            assert outcome.manifest is not None
+            self._take_out_what_is_in(outcome.manifest)
+            self._note(outcome)
+        if fate is Fate.DROPPED:
+            self.unmerged -= self.cut_work
+        self._state = state
+        self.local = self.local + shift
 
     async def start_over(self) -> None:
         pass
@@ -112,6 +122,11 @@ class SimulatedPeer:
         self.lost_because = reason
         self.called.set()
         self._end()
+
+    def _take_out_what_is_in(self, manifest: Manifest) -> None:
+        for part in manifest.roster.parts:
+            if self.name in included_in(manifest, part):
+                self.unmerged[part.where] -= self.cut_work[part.where]
 
     def _note(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -133,7 +148,9 @@ class SimulatedPeer:
 
     def manifest_of(self, state: GlobalState) -> Manifest:
         """The record of the round that led to a state."""
-        return self.rounds.archive._kept[state.digest].manifest
+        kept = self.rounds.history.round_to(state.digest)
+        assert kept is not None
+        return kept.manifest
 
     @property
     def manifest(self) -> Manifest:
@@ -142,12 +159,7 @@ class SimulatedPeer:
 
     async def catches_up_with(self, other: SimulatedPeer) -> None:
         """What `peer.catching_up` does for a peer that is one round behind."""
-        state, manifest = await self.rounds.archive.catch_up(
-            self.state, other.name, other.state.digest
-        )
-        if not await self.rounds.finish_late(manifest, state):
-            self.local = self.local + (state.parameters - self.state.parameters)
-            self._state = state
+        await self.rounds.replay(other.name, other.state.digest)
 
     def assert_nothing_lost(self) -> None:
         """Local parameters are the global ones and, on top, all work that no round has."""

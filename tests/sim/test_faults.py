@@ -364,7 +364,7 @@ class SpoiltWork:
 
 def spoils(peer: SimulatedPeer, spoil: Spoil) -> Callable[[], None]:
     """Let a peer send spoilt bytes; call the result to heal it."""
-    feedback = peer.rounds.feedback
+    feedback = peer.rounds.history.feedback
     honest = feedback.work
 
     def roster() -> Roster | None:
@@ -624,7 +624,7 @@ async def test_an_owner_that_answers_differently_cannot_part_the_members(
 async def test_when_the_one_owner_of_everything_is_lost_all_work_is_carried() -> None:
     async with simulated_swarm(3, star=True) as swarm:
         for peer in swarm.peers:
-            peer.rounds.links.add(Link(10**8 if peer is swarm.peers[2] else 1000, 10**8))
+            peer.rounds.history.links.add(Link(10**8 if peer is swarm.peers[2] else 1000, 10**8))
         owner = swarm.peers[2]
         at_its(swarm, owner, owner.network.freeze, 0, "exchange", is_reply=True)
         await swarm.round(without=[2])

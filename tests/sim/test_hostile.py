@@ -8,7 +8,8 @@ import pytest
 from peer.averaging import leader as leading
 from peer.averaging.links import Link
 from peer.averaging.malformed import Malformed
-from peer.averaging.roster import Pledge, form_roster, parse_roster, roster_message
+from peer.averaging.manifest import Manifest, ManifestPart
+from peer.averaging.roster import Pledge, Roster, form_roster, parse_roster, roster_message
 from peer.averaging.state import GlobalState
 from peer.swarm.interface import Unreachable
 from peer.swarm.memory import Crossing
@@ -21,7 +22,10 @@ pytestmark = pytest.mark.anyio
 async def test_a_leader_that_makes_up_merged_tokens_moves_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(leading, "merged_tokens", lambda *_: 2**61)
+    def lie(roster: Roster, parts: tuple[ManifestPart, ...], *_: object) -> Manifest:
+        return Manifest(roster, parts, 2**61, bytes(32))
+
+    monkeypatch.setattr(leading, "Manifest", lie)
     async with simulated_swarm(3) as swarm:
         await swarm.round()
         assert [peer.state.tokens for peer in swarm.peers] == [0, 0, 0]
@@ -45,15 +49,12 @@ async def test_work_that_a_round_has_merged_does_not_ride_along_a_second_time() 
         await swarm.round()
         assert [peer.state.round for peer in swarm.peers] == [1, 1, 0]
         swarm.faults.clear()
-        state, manifest = await lonely.rounds.archive.catch_up(
-            lonely.state, swarm.peers[0].name, swarm.peers[0].state.digest
-        )
-        assert await lonely.rounds.finish_late(manifest, state)
+        await lonely.catches_up_with(swarm.peers[0])
         assert lonely.outcomes[-1].merged
         np.testing.assert_allclose(lonely.local, lonely.state.parameters, atol=1e-6)
         merged = sum(it.tokens for peer in swarm.peers for it in peer.outcomes if it.merged)
         assert merged == lonely.state.tokens
-        assert not await lonely.rounds.finish_late(manifest, state), "only once"
+        assert lonely.rounds.history.doubt is None, "only once"
 
 
 @pytest.mark.parametrize("codec", ["int8", "int4"])
@@ -62,7 +63,7 @@ async def test_an_owner_whose_answers_were_lost_keeps_what_it_owed(codec: str) -
         await swarm.round()
         owner = swarm.peers[2]
         parts = [part for part in owner.manifest.roster.parts if part.owner == 2]
-        owed = [owner.rounds.feedback.of_answers(part) for part in parts]
+        owed = [owner.rounds.history.feedback.of_answers(part) for part in parts]
         assert any(np.abs(it).max() > 0 for it in owed if it is not None)
 
         def lose_its_answers(crossing: Crossing) -> None:
@@ -74,7 +75,7 @@ async def test_an_owner_whose_answers_were_lost_keeps_what_it_owed(codec: str) -
         await swarm.round()
         assert "void" in owner.reason
         for part, before in zip(parts, owed, strict=True):
-            np.testing.assert_array_equal(owner.rounds.feedback.of_answers(part), before)
+            np.testing.assert_array_equal(owner.rounds.history.feedback.of_answers(part), before)
 
 
 async def test_ended_attempts_hold_no_vectors() -> None:

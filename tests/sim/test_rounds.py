@@ -138,7 +138,7 @@ def after_outer_steps(gradients: list[FlatVector]) -> tuple[FlatVector, FlatVect
 async def test_a_faster_peer_owns_more(rates: tuple[int, ...], owners: set[int]) -> None:
     async with simulated_swarm(3) as swarm:
         for peer, rate in zip(swarm.peers, rates, strict=True):
-            peer.rounds.links.add(Link(rate, rate))
+            peer.rounds.history.links.add(Link(rate, rate))
         for round_ in (1, 2):
             await swarm.round(leader=round_)
             swarm.assert_agreement(round_)
@@ -157,7 +157,7 @@ async def test_the_swarm_agrees_while_links_and_shares_change(codec: str) -> Non
         units = set()
         for round_ in range(1, 5):
             rate = codec_named(codec).encoded_bytes(PARAMETERS) * round_ // 20
-            swarm.peers[round_ % 4].rounds.links.add(Link(rate, rate))
+            swarm.peers[round_ % 4].rounds.history.links.add(Link(rate, rate))
             await swarm.round(leader=round_ % 4)
             swarm.assert_agreement(round_)
             assert len(swarm.finished(round_)) == 4

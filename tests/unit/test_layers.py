@@ -16,6 +16,7 @@ PURE = {
     "peer.averaging.agreement",
     "peer.averaging.codec_names",
     "peer.averaging.codecs",
+    "peer.averaging.coverage",
     "peer.averaging.feedback",
     "peer.averaging.lineage",
     "peer.averaging.links",

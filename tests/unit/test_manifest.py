@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.averaging.codecs import UNIT
+from peer.averaging.coverage import MAX_AHEAD, MAX_CHUNK, MAX_DONE, Chunks
 from peer.averaging.links import Link
 from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import (
@@ -282,6 +283,11 @@ def test_what_a_leader_compiles_its_members_can_read() -> None:
     assert parse_manifest(manifest_message(told, SPEC), SPEC, PARAMETERS) == told
 
 
+def far(count: int) -> tuple[int, ...]:
+    """So many chunks, as far from each other as they may be."""
+    return tuple(range(0, MAX_CHUNK, MAX_CHUNK // count))[:count]
+
+
 def test_the_largest_manifest_and_report_fit_their_streams() -> None:
     names = [f"{index:0100}" for index in range(MAX_MEMBERS)]
     units = [4000] * MAX_MEMBERS
@@ -294,6 +300,7 @@ def test_the_largest_manifest_and_report_fit_their_streams() -> None:
         weights=(2.0**40,) * MAX_MEMBERS,
         units=tuple(units),
         parameters=sum(units) * UNIT,
+        chunks=(Chunks(far(MAX_DONE), far(MAX_AHEAD)),) * MAX_MEMBERS,
     )
     count = len(split(crowd.parameters, units))
     left_out = tuple(LeftOut(it, "x" * MAX_LEFT_OUT_REASON, count - 1) for it in everybody)

@@ -19,7 +19,7 @@ class Envelope(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., payload: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class PeerRecord(_message.Message):
-    __slots__ = ("peer_id", "round", "digest", "phase", "reason", "tokens", "pending_tokens", "tokens_per_second", "inner_steps", "train_loss", "written_at", "sequence", "addresses", "version", "name", "link")
+    __slots__ = ("peer_id", "round", "digest", "phase", "reason", "tokens", "pending_tokens", "tokens_per_second", "inner_steps", "train_loss", "written_at", "sequence", "addresses", "version", "name", "link", "recent", "resumed", "yields")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,9 @@ class PeerRecord(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
+    RECENT_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    YIELDS_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     round: int
     digest: bytes
@@ -52,7 +55,10 @@ class PeerRecord(_message.Message):
     version: str
     name: str
     link: Link
-    def __init__(self, peer_id: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., inner_steps: _Optional[int] = ..., train_loss: _Optional[float] = ..., written_at: _Optional[float] = ..., sequence: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., name: _Optional[str] = ..., link: _Optional[_Union[Link, _Mapping]] = ...) -> None: ...
+    recent: _containers.RepeatedScalarFieldContainer[bytes]
+    resumed: bool
+    yields: bool
+    def __init__(self, peer_id: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., inner_steps: _Optional[int] = ..., train_loss: _Optional[float] = ..., written_at: _Optional[float] = ..., sequence: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., name: _Optional[str] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., recent: _Optional[_Iterable[bytes]] = ..., resumed: _Optional[bool] = ..., yields: _Optional[bool] = ...) -> None: ...
 
 class Link(_message.Message):
     __slots__ = ("upload", "download", "client_mode")
@@ -77,24 +83,38 @@ class CutRequest(_message.Message):
     def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., spec_hash: _Optional[bytes] = ...) -> None: ...
 
 class CutReply(_message.Message):
-    __slots__ = ("tokens", "link")
+    __slots__ = ("tokens", "link", "chunks", "branch")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_FIELD_NUMBER: _ClassVar[int]
     tokens: int
     link: Link
-    def __init__(self, tokens: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ...) -> None: ...
+    chunks: Chunks
+    branch: bytes
+    def __init__(self, tokens: _Optional[int] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., chunks: _Optional[_Union[Chunks, _Mapping]] = ..., branch: _Optional[bytes] = ...) -> None: ...
+
+class Chunks(_message.Message):
+    __slots__ = ("done", "ahead")
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
+    done: _containers.RepeatedScalarFieldContainer[int]
+    ahead: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, done: _Optional[_Iterable[int]] = ..., ahead: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RosterMember(_message.Message):
-    __slots__ = ("peer_id", "tokens", "weight", "units")
+    __slots__ = ("peer_id", "tokens", "weight", "units", "chunks")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     tokens: int
     weight: float
     units: int
-    def __init__(self, peer_id: _Optional[str] = ..., tokens: _Optional[int] = ..., weight: _Optional[float] = ..., units: _Optional[int] = ...) -> None: ...
+    chunks: Chunks
+    def __init__(self, peer_id: _Optional[str] = ..., tokens: _Optional[int] = ..., weight: _Optional[float] = ..., units: _Optional[int] = ..., chunks: _Optional[_Union[Chunks, _Mapping]] = ...) -> None: ...
 
 class Roster(_message.Message):
     __slots__ = ("attempt", "round", "digest", "codec", "parameters", "members", "leader", "exchange_seconds")
@@ -165,18 +185,34 @@ class PartHeld(_message.Message):
     def __init__(self, part: _Optional[int] = ..., digest: _Optional[bytes] = ..., included: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("roster", "parts", "tokens", "state_digest", "left_out")
+    __slots__ = ("roster", "parts", "tokens", "state_digest", "left_out", "merge")
     ROSTER_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     STATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    MERGE_FIELD_NUMBER: _ClassVar[int]
     roster: Roster
     parts: _containers.RepeatedCompositeFieldContainer[ManifestPart]
     tokens: int
     state_digest: bytes
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
-    def __init__(self, roster: _Optional[_Union[Roster, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[ManifestPart, _Mapping]]] = ..., tokens: _Optional[int] = ..., state_digest: _Optional[bytes] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+    merge: Merge
+    def __init__(self, roster: _Optional[_Union[Roster, _Mapping]] = ..., parts: _Optional[_Iterable[_Union[ManifestPart, _Mapping]]] = ..., tokens: _Optional[int] = ..., state_digest: _Optional[bytes] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., merge: _Optional[_Union[Merge, _Mapping]] = ...) -> None: ...
+
+class Merge(_message.Message):
+    __slots__ = ("digest", "round", "tokens", "common", "common_tokens")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COMMON_FIELD_NUMBER: _ClassVar[int]
+    COMMON_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    round: int
+    tokens: int
+    common: bytes
+    common_tokens: int
+    def __init__(self, digest: _Optional[bytes] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ..., common: _Optional[bytes] = ..., common_tokens: _Optional[int] = ...) -> None: ...
 
 class ManifestPart(_message.Message):
     __slots__ = ("void", "digest", "included", "holders")
