@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,18 @@ def _ip_address(_ctx: click.Context, _param: click.Parameter, value: str) -> str
         raise click.BadParameter(
             f"{value!r} is no IP address, such as 127.0.0.1 or 0.0.0.0"
         ) from error
+
+
+def _public_keys(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> tuple[bytes, ...]:
+    for value in values:
+        if not re.fullmatch("[0-9a-fA-F]{64}", value):
+            raise click.BadParameter(
+                f"{value!r} is no owner's public key, 64 hexadecimal digits as `coordinator run"
+                " show` prints them"
+            )
+    return tuple(bytes.fromhex(value) for value in values)
 
 
 def _in_a_folder(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
@@ -110,8 +123,26 @@ def main(debug: bool) -> None:  # `PlainErrors` reads it
     show_envvar=True,
     help="Where runs and reports are kept.  [default: in the user's state folder]",
 )
-def serve(demo: bool, host: str, grpc_port: int, p2p_port: int, state_dir: Path | None) -> None:
+@click.option(
+    "--restore-owner",
+    "restore_owners",
+    metavar="HEX",
+    multiple=True,
+    callback=_public_keys,
+    help="Let peers restore this owner's runs here, should this coordinator have lost them, as"
+    " they may those of this machine's own key; `coordinator run show` names a run's owner."
+    " Repeatable.",
+)
+def serve(
+    demo: bool,
+    host: str,
+    grpc_port: int,
+    p2p_port: int,
+    state_dir: Path | None,
+    restore_owners: tuple[bytes, ...],
+) -> None:
     """Serve runs until Ctrl-C."""
+    _print_now("starting: a few seconds")
     from coordinator import server
 
     settings = config.ServeSettings(
@@ -121,6 +152,7 @@ def serve(demo: bool, host: str, grpc_port: int, p2p_port: int, state_dir: Path 
         grpc_port=grpc_port,
         p2p_port=p2p_port,
         demo=demo,
+        restore_owners=restore_owners,
     )
     server.serve(settings, announce=_print_now)
 
@@ -185,6 +217,7 @@ def create(spec: Path, address: str) -> None:
     with spec.open("rb") as file:
         info = registration.create_run(file, str(spec), address, config.owner_key_path())
     click.echo(f"run {info.run_id} is registered, spec {info.spec.hash.hex()}")
+    click.echo(f"its owner is {info.spec.owner_key.hex()}")
     click.echo(f"join with: peer join --run {info.run_id} --coordinator {address}")
 
 

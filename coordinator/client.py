@@ -87,7 +87,7 @@ class CoordinatorClient:
         if code in _SILENT:
             raise UserError(
                 Exit.COORDINATOR_UNREACHABLE,
-                f"no coordinator answers at {self._address} ({details});"
+                f"no coordinator answers at {self._address};"
                 " start one with `coordinator serve` or name another with --coordinator",
             ) from error
         if code not in _EXITS:

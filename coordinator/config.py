@@ -39,6 +39,8 @@ class ServeSettings:
     p2p_port: int = DEFAULT_P2P_PORT
     demo: bool = False
     """Register the embedded run `demo`."""
+    restore_owners: tuple[bytes, ...] = ()
+    """Public keys of run owners besides this machine's own, whose lost runs peers may restore."""
 
     @property
     def database(self) -> Path:

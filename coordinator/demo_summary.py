@@ -6,7 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from coordinator.display import byte_size
+from coordinator.display import byte_size, text_seen
+from coordinator.domain import Coverage
+from coordinator.wire import coverage_of
 from swarmpb.v1 import coordinator_pb2
 
 
@@ -47,6 +49,8 @@ class Summary:
     bytes_sent_per_round: float
     model_path: str | None
     seconds: float
+    coverage: Coverage | None
+    """Of the training text."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -77,6 +81,7 @@ def summarize(
         bytes_sent_per_round=progress.bytes_sent_per_round,
         model_path=model,
         seconds=round(seconds, 1),
+        coverage=coverage_of(progress),
     )
 
 
@@ -109,6 +114,7 @@ def describe(summary: Summary, ends: list[PeerEnd]) -> list[str]:
             (end.name, f"{peer.tokens:,} tokens in {_rounds(peer.rounds)}, {_ending(end)}")
             for end, peer in zip(ends, summary.peers, strict=True)
         ),
+        *((("text", text_seen(summary.coverage)),) if summary.coverage else ()),
         ("traffic", f"{byte_size(summary.bytes_sent_per_round)} sent by a peer in a round"),
         ("time", f"{summary.seconds:.0f} s"),
         ("model", summary.model_path or "none"),

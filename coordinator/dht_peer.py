@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import anyio
 
 from coordinator.set_aside import set_aside
 from swarmpb.signing import PeerIdentity, write_private
@@ -13,6 +17,13 @@ if TYPE_CHECKING:
     from peer.swarm.libp2p import Libp2pNetwork
 
 log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+"""Between two looks for peers that report and are not met in the DHT."""
+CALL_SECONDS = 10.0
+
+Whereabouts = dict[str, dict[str, tuple[str, ...]]]
+"""By run and peer id, the addresses of live peers."""
 
 
 async def start_dht_peer(identity: Path, runtime_dir: Path, host: str, port: int) -> Libp2pNetwork:
@@ -46,3 +57,26 @@ def ensure_identity(path: Path) -> None:
             moved,
         )
     write_private(path, PeerIdentity.generate().to_bytes())
+
+
+async def keep_in_touch(
+    network: Libp2pNetwork, whereabouts: Callable[[], Awaitable[Whereabouts]]
+) -> None:
+    """Meet swarms that this DHT has lost sight of, until cancelled.
+
+    A coordinator that has lost its identity, or was cut off for long, would lead newcomers to
+    nobody. Who reports and has no record in this DHT is in another one: one such peer of each run
+    is met, which joins the two.
+    """
+    while True:
+        for run_id, addresses in (await whereabouts()).items():
+            try:
+                with anyio.fail_after(CALL_SECONDS):
+                    found = await network.lookup(f"record:{run_id}")
+                    missing = sorted(addresses.keys() - found.keys())
+                    if missing:
+                        met = await network.reconnect(addresses[random.choice(missing)])
+                        log.info("run %s: %d addresses of a peer answer", run_id, met)
+            except Exception as error:  # hivemind names none; the next try is seconds away
+                log.warning("no look at the swarm of run %s: %r", run_id, error)
+        await anyio.sleep(LOOK_SECONDS)

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.domain import Coverage
 from coordinator.progress import GONE_PHASES
+from coordinator.wire import coverage_of
 from swarmpb.v1 import coordinator_pb2
 
 NONE = "-"
@@ -25,8 +27,13 @@ def print_json(value: Any) -> None:
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """A message as JSON values, all fields: bytes as hex, a number that is none as null."""
-    return {field.name: _plain(getattr(message, field.name)) for field in message.DESCRIPTOR.fields}
+    """A message as JSON values, all fields: bytes as hex, what there is none of as null."""
+    return {
+        field.name: None
+        if field.has_presence and not message.HasField(field.name)
+        else _plain(getattr(message, field.name))
+        for field in message.DESCRIPTOR.fields
+    }
 
 
 def print_runs(runs: Iterable[coordinator_pb2.RunSummary]) -> None:
@@ -68,6 +75,22 @@ def percent(part: int, whole: int) -> str:
     return f"{100 * part // whole} %" if whole else NONE
 
 
+def text_seen(coverage: Coverage) -> str:
+    """How much of the training text the run has merged, in words."""
+    whole = coverage.pass_chunks
+    once, again = coverage.merged_once, coverage.merged_again
+    parts = f"{_share(once, whole)} seen once, {_share(again, whole)} twice or more"
+    rest = f"{_share(whole - once - again, whole)} not yet"
+    present = f"pass {coverage.passes + 1} of it: " if coverage.passes else ""
+    return f"{present}{parts}, {rest}"
+
+
+def _share(part: int, whole: int) -> str:
+    """In percent: in tenths below two."""
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.1f} %" if 0 < share < 2 else f"{share:.0f} %"
+
+
 def seconds_ago(seconds: float) -> str:
     """How long ago, in one unit."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
@@ -99,6 +122,7 @@ def _facts(
 ) -> list[tuple[str, str]]:
     created = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.created_at_ms / 1000))
     done = percent(progress.tokens, progress.target_tokens)
+    coverage = coverage_of(progress)
     agree = "agree in every round" if progress.digests_agree else "DISAGREE, see --json"
     return [
         ("run", f"{info.run_id}, registered {created}"),
@@ -116,8 +140,10 @@ def _facts(
             f"loss {_loss(progress.first_validation_loss)} at first,"
             f" now {_loss(progress.validation_loss)}",
         ),
+        *((("text", text_seen(coverage)),) if coverage else ()),
         ("traffic", f"{byte_size(progress.bytes_sent_per_round)} sent by a peer in a round"),
         ("spec", f"sha256 {info.spec.hash.hex()}"),
+        ("owner", f"ed25519 {info.spec.owner_key.hex()}"),
         *(("initial peer", address) for address in info.initial_peers),
     ]
 
@@ -169,6 +195,6 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, (str, int)):
+    if value is None or isinstance(value, (str, int)):
         return value
     return [_plain(item) for item in value]

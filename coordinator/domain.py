@@ -41,11 +41,18 @@ class PeerState:
     train_loss: float | None
     name: str
     version: str
+    journal: bytes = b""
+    """Names the journal from which it tells; another one after it lost its disk."""
+    taken_row: int = 0
+    """Every row of that journal up to this one is kept here."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one attempt at a round ended, as one peer saw it."""
+    """How one attempt at a round ended, as one peer saw it.
+
+    Without attempt and members: the peer only came to hold the state of a committed round.
+    """
 
     peer_id: str
     round: int
@@ -77,13 +84,45 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """How often a run's text was merged, in chunks, agreed with the state of a round."""
+
+    round: int
+    pass_chunks: int
+    """In one pass through the text."""
+    passes: int
+    """Completed."""
+    merged_once: int
+    """In the present pass,"""
+    merged_again: int
+    """and twice or more."""
+
+
+@dataclass(frozen=True)
 class Report:
-    """A checked progress report: a peer's present state and what happened since the last one."""
+    """A checked progress report: a peer's present state, and rows of its journal."""
 
     run_id: str
     peer: PeerState
     outcomes: tuple[Outcome, ...] = ()
     validations: tuple[Validation, ...] = ()
+    after_row: int = 0
+    """Outcomes and validations are all rows of the peer's journal after this one"""
+    last_row: int = 0
+    """and up to this one; 0: none are told."""
+    addresses: tuple[str, ...] = ()
+    """libp2p multiaddresses of this peer, and of no other."""
+    coverage: Coverage | None = None
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a peer is told of its report."""
+
+    sequence: int
+    """The newest that was taken from it."""
+    taken_row: int
+    """Every row of its journal up to this one is on disk."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +168,7 @@ class RunFacts:
     rounds_void: int
     digests_agree: bool
     bytes_sent_per_round: float
+    coverage: Coverage | None
     peers: tuple[PeerFacts, ...]
     rounds: tuple[RoundFacts, ...]
 
@@ -158,8 +198,8 @@ class ForgedReportError(RefusedError):
     """A report that the peer it names did not sign."""
 
 
-class StaleReportError(RefusedError):
-    """A report older than the last one taken from that peer."""
+class ForeignRunError(RefusedError):
+    """A run that is not known here, of an owner whose runs are not restored here."""
 
 
 class RunFullError(RefusedError):

@@ -12,6 +12,7 @@ import math
 from google.protobuf.message import DecodeError
 
 from coordinator.domain import (
+    Coverage,
     ForgedReportError,
     InvalidReportError,
     Outcome,
@@ -19,6 +20,7 @@ from coordinator.domain import (
     Report,
     Validation,
 )
+from swarmpb.addresses import dialable
 from swarmpb.signing import BadSignatureError, open_envelope
 from swarmpb.v1 import coordinator_pb2, swarm_pb2
 
@@ -34,9 +36,13 @@ MAX_ROUND_SECONDS = 7 * 86_400.0
 MAX_MEMBERS = 4096
 MAX_TIME_MS = 1 << 50
 MAX_SEQUENCE = (1 << 63) - 1
+MAX_ROW = (1 << 63) - 1
+MAX_CHUNKS = 10**15
 MAX_LOSS = 1e6
 DIGEST_BYTES = 32
 MAX_ATTEMPT_BYTES = 32
+MAX_JOURNAL_BYTES = 16
+KEPT_ADDRESSES = 4
 
 MAX_PHASE = 32
 MAX_REASON = 300
@@ -82,10 +88,34 @@ def _checked(message: coordinator_pb2.ProgressReport, received_at: float) -> Rep
             )
             for validation in message.validations
         ),
+        after_row=_at_most("after_row", message.after_row, MAX_ROW),
+        last_row=_at_most("last_row", message.last_row, MAX_ROW),
+        addresses=_own_addresses(message),
+        coverage=_coverage(message.coverage) if message.HasField("coverage") else None,
+    )
+
+
+def _own_addresses(message: coordinator_pb2.ProgressReport) -> tuple[str, ...]:
+    """Those that p2pd can read and that lead to the signer: nobody names another's."""
+    named = dialable(message.addresses[: 4 * KEPT_ADDRESSES])
+    own = [address for address in named if address.endswith(f"/p2p/{message.peer_id}")]
+    return tuple(own[:KEPT_ADDRESSES])
+
+
+def _coverage(message: coordinator_pb2.Coverage) -> Coverage:
+    pass_chunks = _at_most("coverage.pass_chunks", message.pass_chunks, MAX_CHUNKS)
+    again = _at_most("coverage.merged_again", message.merged_again, pass_chunks)
+    return Coverage(
+        round=_at_most("coverage.round", message.round, MAX_ROUND),
+        pass_chunks=pass_chunks,
+        passes=_at_most("coverage.passes", message.passes, MAX_CHUNKS),
+        merged_once=_at_most("coverage.merged_once", message.merged_once, pass_chunks - again),
+        merged_again=again,
     )
 
 
 def _peer_state(message: coordinator_pb2.ProgressReport, received_at: float) -> PeerState:
+    _at_most("bytes of a journal's name", len(message.journal), MAX_JOURNAL_BYTES)
     return PeerState(
         peer_id=message.peer_id,
         sequence=_at_most("sequence", message.sequence, MAX_SEQUENCE),
@@ -100,6 +130,7 @@ def _peer_state(message: coordinator_pb2.ProgressReport, received_at: float) -> 
         train_loss=_loss(message.train_loss),
         name=_line(message.name, MAX_NAME),
         version=_line(message.version, MAX_VERSION),
+        journal=message.journal,
     )
 
 

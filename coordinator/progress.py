@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeVar
 
-from coordinator.domain import Outcome, PeerFacts, PeerState, RoundFacts, RunFacts, Validation
+from coordinator.domain import (
+    Coverage,
+    Outcome,
+    PeerFacts,
+    PeerState,
+    Report,
+    RoundFacts,
+    RunFacts,
+    Validation,
+)
 
 LIVE_SECONDS = 15.0
 """A peer that has been silent for longer is not counted as live."""
@@ -54,6 +63,8 @@ class _Tally:
 
     def add(self, outcome: Outcome) -> None:
         self.finished_by += 1
+        if not self.members:  # the words before were of peers that only came to hold its state
+            self.members, self.seconds = outcome.members, outcome.seconds
         if outcome.committed and outcome.digest and len(self.digests) < DIGESTS_COUNTED:
             self.digests.add(outcome.digest)
 
@@ -88,6 +99,9 @@ class Ledger:
         self.outcomes_by_peer: Counter[str] = Counter()
         self.round = 0
         """The highest round that anybody has reached."""
+        self.addresses: dict[str, tuple[str, ...]] = {}
+        """By peer id, since this coordinator started."""
+        self.coverage: Coverage | None = None
         self._tokens = 0
         self._in_order: list[_Tally] = []
         self._committed: dict[int, _Tally] = {}
@@ -108,6 +122,12 @@ class Ledger:
     def forget(self, peer_id: str) -> None:
         """Drop a peer from the list; what it added to the run's rounds stays."""
         del self.peers[peer_id]
+        self.addresses.pop(peer_id, None)
+
+    def cover(self, coverage: Coverage) -> None:
+        """Take the newest round's coverage; of equal rounds the first word stands."""
+        if self.coverage is None or coverage.round > self.coverage.round:
+            self.coverage = coverage
 
     def add_outcome(self, outcome: Outcome) -> None:
         """Count one peer's word on the end of one attempt at a round."""
@@ -156,6 +176,7 @@ class Ledger:
             rounds_void=len(self._void),
             digests_agree=not self._disagreeing,
             bytes_sent_per_round=median(self._traffic) if self._traffic else 0.0,
+            coverage=self.coverage,
             peers=tuple(self._peer_facts(self.peers[name], now) for name in sorted(self.peers)),
             rounds=tuple(tally.facts() for tally in self._in_order[-ROUNDS_SHOWN:]),
         )
@@ -196,6 +217,22 @@ class Ledger:
             seen_seconds_ago=max(0.0, now - peer.received_at),
             live=self.is_live(peer, now),
         )
+
+
+def after_report(known: PeerState | None, report: Report) -> PeerState:
+    """A peer's state after a report, which may come late.
+
+    Rows of its journal count as taken as far as none before them is missing: a coordinator that
+    has lost some answers with less than it is told, and the peer tells those again.
+    """
+    told = report.peer
+    same = known is not None and known.journal == told.journal
+    taken = known.taken_row if known is not None and same else 0
+    if report.after_row <= taken:
+        taken = max(taken, report.last_row)
+    if known is None or told.sequence > known.sequence:
+        return replace(told, taken_row=taken)
+    return replace(known, taken_row=taken) if same else known
 
 
 def _mean_loss(peers: list[PeerState]) -> float | None:

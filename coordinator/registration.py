@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +12,8 @@ from swarmpb.exits import Exit, UserError
 from swarmpb.signing import OwnerKey
 from swarmpb.spec import RunSpec, SpecError, parse_toml
 from swarmpb.v1 import coordinator_pb2
+
+log = logging.getLogger(__name__)
 
 MAX_TOML_BYTES = 256 * 1024
 
@@ -65,6 +68,17 @@ def load_owner_key(path: Path) -> OwnerKey:
         raise UserError(
             Exit.BAD_CONFIG, f"cannot use the owner key {path}: {error.strerror}"
         ) from error
+
+
+def known_owner(path: Path) -> bytes | None:
+    """The public key of this machine's owner key, None if it has none that can be read."""
+    if not path.exists():
+        return None
+    try:
+        return OwnerKey.load_or_create(path).public_key
+    except (ValueError, OSError) as error:
+        log.warning("runs of the owner key %s cannot be restored here: %s", path, error)
+        return None
 
 
 def sign(spec: RunSpec, key: OwnerKey) -> coordinator_pb2.SignedSpec:

@@ -14,10 +14,19 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Kept in SQLite's `user_version`; grows with every change below."""
+
+UPGRADES: dict[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE peers ADD COLUMN journal BLOB NOT NULL DEFAULT x''",
+        "ALTER TABLE peers ADD COLUMN taken_row INTEGER NOT NULL DEFAULT 0",
+    ),
+}
+"""What turns a version's tables into those of the next; whole new tables are made besides."""
 
 metadata = MetaData()
 
@@ -54,6 +63,8 @@ peers = Table(
     Column("train_loss", Float),
     Column("name", String, nullable=False),
     Column("version", String, nullable=False),
+    Column("journal", LargeBinary, nullable=False, server_default=text("x''")),
+    Column("taken_row", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("run_id", "peer_id"),
 )
 
@@ -101,4 +112,16 @@ validations = Table(
     Column("run_tokens", Integer, nullable=False),
     Column("loss", Float),
     UniqueConstraint("run_id", "peer_id", "round"),
+)
+
+# of each run what its newest round said
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("round", Integer, nullable=False),
+    Column("pass_chunks", Integer, nullable=False),
+    Column("passes", Integer, nullable=False),
+    Column("merged_once", Integer, nullable=False),
+    Column("merged_again", Integer, nullable=False),
 )

@@ -7,18 +7,19 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 
 import anyio
 import grpc
 
 from coordinator.config import ServeSettings
-from coordinator.dht_peer import start_dht_peer
+from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
 from coordinator.domain import SpecChangedError
 from coordinator.listening import bind_grpc, check_port, dialled_host, host_port
-from coordinator.registration import load_owner_key, sign
+from coordinator.registration import known_owner, load_owner_key, sign
 from coordinator.service import CoordinatorService
 from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
 from coordinator.store import Store
@@ -45,8 +46,8 @@ def serve(settings: ServeSettings, announce: Announce) -> None:
 
 async def _serve(settings: ServeSettings, announce: Announce) -> None:
     with _cancelled_by_signals():
-        async with _running(settings, announce):
-            await anyio.sleep_forever()
+        async with _running(settings, announce) as keep_going:
+            await keep_going()
 
 
 @contextmanager
@@ -73,15 +74,20 @@ def _cancelled_by_signals() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _running(settings: ServeSettings, announce: Announce) -> AsyncIterator[None]:
-    """A coordinator that serves; everything it holds is let go of in reverse order."""
+async def _running(
+    settings: ServeSettings, announce: Announce
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """A coordinator that serves, and what it does besides, for ever.
+
+    Everything it holds is let go of in reverse order.
+    """
     async with AsyncExitStack() as held:
         folder = RuntimeFolder.claim(settings.state_dir, "a coordinator")
         held.callback(folder.close)
         store = Store.open(settings.database)
         held.callback(store.close)
         worker = held.enter_context(ThreadPoolExecutor(1, thread_name_prefix="service"))
-        service = CoordinatorService(store)
+        service = CoordinatorService(store, owners=_restorable(settings))
         if settings.demo:
             _register_demo(service, settings)
 
@@ -104,7 +110,17 @@ async def _running(settings: ServeSettings, announce: Announce) -> AsyncIterator
         dialled = host_port(dialled_host(settings.host, network.addresses), grpc_port)
         run_id = "demo" if settings.demo else "ID"
         announce(f"join with: peer join --run {run_id} --coordinator {dialled}")
-        yield
+
+        async def whereabouts() -> Whereabouts:
+            return await asyncio.get_running_loop().run_in_executor(worker, service.whereabouts)
+
+        yield partial(keep_in_touch, network, whereabouts)
+
+
+def _restorable(settings: ServeSettings) -> list[bytes]:
+    """The owners whose lost runs peers may restore: this machine's own, and those named."""
+    own = known_owner(settings.owner_key)
+    return [*settings.restore_owners, *([own] if own is not None else [])]
 
 
 def _register_demo(service: CoordinatorService, settings: ServeSettings) -> None:

@@ -9,22 +9,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from coordinator.domain import (
+    ForeignRunError,
     InvalidSpecError,
     PeerState,
+    Receipt,
     Report,
     Run,
     RunFacts,
     RunFullError,
     SpecChangedError,
-    StaleReportError,
     UnknownRunError,
 )
 from coordinator.intake import read_report
-from coordinator.progress import Ledger
+from coordinator.progress import Ledger, after_report
 from coordinator.store import Store
 from swarmpb.signing import BadSignatureError, verify_owner
 from swarmpb.spec import RunSpec, SpecError, parse_canonical
@@ -48,11 +49,16 @@ class CoordinatorService:
     """Runs and their progress: on disk in the store, and ready to be shown in ledgers."""
 
     def __init__(
-        self, store: Store, now: Callable[[], float] = time.time, limits: Limits | None = None
+        self,
+        store: Store,
+        now: Callable[[], float] = time.time,
+        limits: Limits | None = None,
+        owners: Collection[bytes] = (),
     ) -> None:
-        """`now` tells unix seconds."""
+        """`now` tells unix seconds; `owners`: public keys of those whose runs are restored."""
         self._store = store
         self._now = now
+        self._owners = frozenset(owners)
         self._limits = limits or Limits()
         self._runs = {run.run_id: run for run in store.runs()}
         self._ledgers = {run_id: _read_ledger(store, run_id) for run_id in self._runs}
@@ -82,6 +88,21 @@ class CoordinatorService:
         log.info("run %s registered, spec %s", run.run_id, run.spec_hash.hex())
         return run
 
+    def restore(self, signed: coordinator_pb2.SignedSpec) -> Run:
+        """Take a run from somebody who takes part in it: this coordinator has lost it.
+
+        Raises `InvalidSpecError`, `SpecChangedError`, or `ForeignRunError` for an owner whose
+        runs are not restored here.
+        """
+        spec = _verified(signed)
+        if spec.run_id not in self._runs and signed.owner_key not in self._owners:
+            raise ForeignRunError(
+                f"run {spec.run_id} is not known here, nor is its owner; whoever runs this"
+                " coordinator can let peers restore it: coordinator serve --restore-owner"
+                f" {signed.owner_key.hex()}"
+            )
+        return self.register(signed)
+
     def runs(self) -> list[Run]:
         """All runs, the oldest first."""
         return list(self._runs.values())
@@ -106,42 +127,57 @@ class CoordinatorService:
         """The progress of a run now; `UnknownRunError` if there is no such run."""
         return self.ledger(run_id).facts(self._now())
 
-    def take_report(self, envelope: swarm_pb2.Envelope) -> int:
-        """Keep what a peer reports; returns its sequence number once that is on disk.
+    def whereabouts(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """By run and live peer, the addresses that the peer reported."""
+        now = self._now()
+        found = {
+            run_id: {
+                peer.peer_id: ledger.addresses[peer.peer_id]
+                for peer in ledger.peers_live(now)
+                if ledger.addresses.get(peer.peer_id)
+            }
+            for run_id, ledger in self._ledgers.items()
+        }
+        return {run_id: addresses for run_id, addresses in found.items() if addresses}
 
-        Raises `ForgedReportError`, `InvalidReportError`, `UnknownRunError`, `StaleReportError`,
-        `RunFullError`, `StorageError`. The last report taken may come again: nothing changes.
+    def take_report(self, envelope: swarm_pb2.Envelope) -> Receipt:
+        """Keep what a peer reports; returns once that is on disk.
+
+        Raises `ForgedReportError`, `InvalidReportError`, `UnknownRunError`, `RunFullError`,
+        `StorageError`. What comes again, or late, changes nothing that is newer.
         """
         report = read_report(envelope, self._now())
         ledger = self.ledger(report.run_id)
-        last = ledger.peers.get(report.peer.peer_id)
-        if last is not None and report.peer.sequence == last.sequence:
-            return last.sequence
-        if last is not None and report.peer.sequence < last.sequence:
-            raise StaleReportError(
-                f"report {report.peer.sequence} is older than {last.sequence}, the last one taken"
-            )
-        self._make_room(ledger, report, newcomer=last is None)
-        self._keep(ledger, report)
-        return report.peer.sequence
+        known = ledger.peers.get(report.peer.peer_id)
+        after = after_report(known, report)
+        news = replace(self._store.news(report), peer=after)
+        self._make_room(ledger, news, newcomer=known is None)
+        self._keep(ledger, news)
+        if report.addresses:
+            ledger.addresses[after.peer_id] = report.addresses
+        return Receipt(
+            after.sequence, after.taken_row if after.journal == report.peer.journal else 0
+        )
 
-    def _keep(self, ledger: Ledger, report: Report) -> None:
-        outcomes, validations = self._store.keep(report)
-        ledger.see(report.peer)
-        for outcome in outcomes:
+    def _keep(self, ledger: Ledger, news: Report) -> None:
+        self._store.keep(news)
+        ledger.see(news.peer)
+        for outcome in news.outcomes:
             ledger.add_outcome(outcome)
-        for validation in validations:
+        for validation in news.validations:
             ledger.add_validation(validation)
+        if news.coverage is not None:
+            ledger.cover(news.coverage)
 
-    def _make_room(self, ledger: Ledger, report: Report, newcomer: bool) -> None:
+    def _make_room(self, ledger: Ledger, news: Report, newcomer: bool) -> None:
         limits = self._limits
-        told, coming = ledger.outcomes_by_peer[report.peer.peer_id], len(report.outcomes)
-        if told + coming > limits.outcomes_per_peer:
+        told, coming = ledger.outcomes_by_peer[news.peer.peer_id], len(news.outcomes)
+        if coming and told + coming > limits.outcomes_per_peer:
             raise RunFullError(f"at most {limits.outcomes_per_peer} rounds are kept of one peer")
-        if ledger.outcomes + coming > limits.outcomes_per_run:
+        if coming and ledger.outcomes + coming > limits.outcomes_per_run:
             raise RunFullError(f"at most {limits.outcomes_per_run} reports of rounds are kept")
         if newcomer and len(ledger.peers) >= limits.peers_per_run:
-            self._forget_one(ledger, report.run_id)
+            self._forget_one(ledger, news.run_id)
 
     def _forget_one(self, ledger: Ledger, run_id: str) -> None:
         longest_silent = min(ledger.peers.values(), key=_last_heard)
@@ -190,4 +226,7 @@ def _read_ledger(store: Store, run_id: str) -> Ledger:
         ledger.add_outcome(outcome)
     for validation in store.validations(run_id):
         ledger.add_validation(validation)
+    coverage = store.coverage(run_id)
+    if coverage is not None:
+        ledger.cover(coverage)
     return ledger

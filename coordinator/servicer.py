@@ -37,7 +37,7 @@ _STATUS: dict[type[domain.RefusedError], grpc.StatusCode] = {
     domain.SpecChangedError: grpc.StatusCode.ALREADY_EXISTS,
     domain.InvalidReportError: grpc.StatusCode.INVALID_ARGUMENT,
     domain.ForgedReportError: grpc.StatusCode.UNAUTHENTICATED,
-    domain.StaleReportError: grpc.StatusCode.FAILED_PRECONDITION,
+    domain.ForeignRunError: grpc.StatusCode.PERMISSION_DENIED,
     domain.RunFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     domain.StorageError: grpc.StatusCode.UNAVAILABLE,
 }
@@ -85,6 +85,11 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     ) -> coordinator_pb2.ReportReply:
         return await self._answer(context, self._take_report, request)
 
+    async def RestoreRun(  # noqa: N802
+        self, request: coordinator_pb2.SignedSpec, context: _Context
+    ) -> coordinator_pb2.RunInfo:
+        return await self._answer(context, self._restore, request)
+
     async def GetProgress(  # noqa: N802
         self, request: coordinator_pb2.GetRunRequest, context: _Context
     ) -> coordinator_pb2.RunProgress:
@@ -104,6 +109,9 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     def _register(self, request: coordinator_pb2.RegisterRunRequest) -> coordinator_pb2.RunInfo:
         return self._info(self._service.register(request.spec))
 
+    def _restore(self, request: coordinator_pb2.SignedSpec) -> coordinator_pb2.RunInfo:
+        return self._info(self._service.restore(request))
+
     def _list(self, _: coordinator_pb2.ListRunsRequest) -> coordinator_pb2.ListRunsReply:
         summaries = []
         for run in self._service.runs():
@@ -116,9 +124,11 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
         return self._info(self._service.run(request.run_id))
 
     def _take_report(self, envelope: swarm_pb2.Envelope) -> coordinator_pb2.ReportReply:
-        accepted = self._service.take_report(envelope)
+        receipt = self._service.take_report(envelope)
         return coordinator_pb2.ReportReply(
-            accepted_sequence=accepted, server_time_ms=int(time.time() * 1000)
+            accepted_sequence=receipt.sequence,
+            server_time_ms=int(time.time() * 1000),
+            taken_row=receipt.taken_row,
         )
 
     def _progress(self, request: coordinator_pb2.GetRunRequest) -> coordinator_pb2.RunProgress:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,13 +20,21 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from coordinator import schema
-from coordinator.domain import Outcome, PeerState, Report, Run, StorageError, Validation
+from coordinator.domain import (
+    Coverage,
+    Outcome,
+    PeerState,
+    Report,
+    Run,
+    StorageError,
+    Validation,
+)
 from coordinator.set_aside import set_aside
 from swarmpb.exits import Exit, UserError
 
 log = logging.getLogger(__name__)
 
-_Value = TypeVar("_Value", PeerState, Outcome, Validation)
+_Value = TypeVar("_Value", PeerState, Outcome, Validation, Coverage)
 
 
 class _DamagedError(Exception):
@@ -73,19 +81,24 @@ class Store:
         with self._transaction() as connection:
             return [Run(**row) for row in connection.execute(query).mappings()]
 
-    def keep(self, report: Report) -> tuple[list[Outcome], list[Validation]]:
-        """Keep a peer's state, and of what it tells about rounds whatever is new.
-
-        Returns the outcomes and validations that were new, in order; a report that comes twice
-        adds nothing. On disk when this returns. `StorageError` if the disk does not take it.
-        """
+    def news(self, report: Report) -> Report:
+        """A report without the outcomes and validations that are kept already, in order."""
         with self._transaction() as connection:
-            _replace_peer(connection, report)
             outcomes = _new_outcomes(connection, report)
             validations = _new_validations(connection, report)
-            _append(connection, schema.outcomes, report.run_id, outcomes)
-            _append(connection, schema.validations, report.run_id, validations)
-        return outcomes, validations
+        return replace(report, outcomes=tuple(outcomes), validations=tuple(validations))
+
+    def keep(self, news: Report) -> None:
+        """Keep a peer's state and what `news` found new.
+
+        On disk when this returns. `StorageError` if the disk does not take it.
+        """
+        with self._transaction() as connection:
+            _replace_peer(connection, news)
+            _append(connection, schema.outcomes, news.run_id, news.outcomes)
+            _append(connection, schema.validations, news.run_id, news.validations)
+            if news.coverage is not None:
+                _replace_coverage(connection, news.run_id, news.coverage)
 
     def forget_peer(self, run_id: str, peer_id: str) -> None:
         """Drop a peer's last state; what it told about rounds stays."""
@@ -106,6 +119,11 @@ class Store:
     def validations(self, run_id: str) -> list[Validation]:
         """All losses on held-out text of a run, in the order of arrival."""
         return self._rows(schema.validations, run_id, Validation)
+
+    def coverage(self, run_id: str) -> Coverage | None:
+        """That of a run's newest round, if any peer told it."""
+        found = self._rows(schema.coverage, run_id, Coverage)
+        return found[0] if found else None
 
     def _rows(self, table: Table, run_id: str, kind: type[_Value]) -> list[_Value]:
         columns = [column for column in table.c if column.name not in ("id", "run_id")]
@@ -128,6 +146,18 @@ def _replace_peer(connection: Connection, report: Report) -> None:
         sqlite.insert(schema.peers)
         .values(row)
         .on_conflict_do_update(index_elements=["run_id", "peer_id"], set_=row)
+    )
+
+
+def _replace_coverage(connection: Connection, run_id: str, coverage: Coverage) -> None:
+    row = {"run_id": run_id, **asdict(coverage)}
+    insertion = sqlite.insert(schema.coverage).values(row)
+    connection.execute(
+        insertion.on_conflict_do_update(
+            index_elements=["run_id"],
+            set_=row,
+            where=insertion.excluded.round > schema.coverage.c.round,
+        )
     )
 
 
@@ -177,7 +207,10 @@ def _new_validations(connection: Connection, report: Report) -> list[Validation]
 
 
 def _append(
-    connection: Connection, table: Table, run_id: str, values: list[Outcome] | list[Validation]
+    connection: Connection,
+    table: Table,
+    run_id: str,
+    values: tuple[Outcome, ...] | tuple[Validation, ...],
 ) -> None:
     if values:
         connection.execute(insert(table), [{"run_id": run_id, **asdict(value)} for value in values])
@@ -225,13 +258,19 @@ def _check(connection: Connection, path: Path) -> None:
         if verdict != "ok":
             raise _DamagedError(str(verdict))
         version = connection.scalar(text("PRAGMA user_version"))
-    if version == 0:
-        with connection.begin():
-            schema.metadata.create_all(connection)
-            connection.execute(text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
-    elif version != schema.SCHEMA_VERSION:
+    if version == schema.SCHEMA_VERSION:
+        return
+    if version != 0 and version not in schema.UPGRADES:
         raise UserError(
             Exit.STATE_FOLDER,
             f"{path} has version {version} and this coordinator writes {schema.SCHEMA_VERSION};"
             " use the coordinator that wrote it, or choose another --state-dir",
         )
+    with connection.begin():
+        # Python's driver begins no transaction for a change of tables, which SQLite would take back
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        for older in range(version or schema.SCHEMA_VERSION, schema.SCHEMA_VERSION):
+            for statement in schema.UPGRADES[older]:
+                connection.execute(text(statement))
+        schema.metadata.create_all(connection)
+        connection.execute(text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
-from coordinator.domain import PeerFacts, RoundFacts, Run, RunFacts
+from coordinator.domain import Coverage, PeerFacts, RoundFacts, Run, RunFacts
 from swarmpb.v1 import coordinator_pb2
 from swarmpb.version import PROTOCOL_VERSION
 
@@ -61,7 +62,26 @@ def run_progress(run: Run, facts: RunFacts) -> coordinator_pb2.RunProgress:
         peers=[_peer_progress(peer) for peer in facts.peers],
         rounds=[_round_progress(round_facts) for round_facts in facts.rounds],
         bytes_sent_per_round=facts.bytes_sent_per_round,
+        coverage=_coverage(facts.coverage),
     )
+
+
+def coverage_of(progress: coordinator_pb2.RunProgress) -> Coverage | None:
+    """What a run's progress says of its text."""
+    if not progress.HasField("coverage"):
+        return None
+    told = progress.coverage
+    return Coverage(
+        round=told.round,
+        pass_chunks=told.pass_chunks,
+        passes=told.passes,
+        merged_once=told.merged_once,
+        merged_again=told.merged_again,
+    )
+
+
+def _coverage(coverage: Coverage | None) -> coordinator_pb2.Coverage | None:
+    return None if coverage is None else coordinator_pb2.Coverage(**asdict(coverage))
 
 
 def _peer_progress(peer: PeerFacts) -> coordinator_pb2.PeerProgress:

@@ -1,13 +1,7 @@
-"""The peer's side of its coordinator: get the run, report progress, do without it for hours."""
+"""The calls that a peer makes to its coordinator."""
 
 from __future__ import annotations
 
-import logging
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import anyio
 import grpc
 
 from peer.run_metadata import RunMetadata, check_clock, check_published
@@ -16,21 +10,7 @@ from swarmpb.exits import Exit, UserError
 from swarmpb.signing import PeerIdentity
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc
 
-log = logging.getLogger(__name__)
-
 CALL_SECONDS = 5.0
-REPORT_SECONDS = 2.0
-ROUNDS_A_REPORT = 256
-KEPT_ROUNDS = 20_000
-"""Outcomes kept while the coordinator is away: about a day of 5-second rounds."""
-KEPT_VALIDATIONS = 1000
-VALIDATIONS_A_REPORT = 32
-_REFUSED = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.UNKNOWN,  # it failed over this report
-}
-"""The same report would be refused for ever; after anything else it is kept and sent again."""
 
 
 class CoordinatorUnreachable(Exception):
@@ -73,6 +53,18 @@ class CoordinatorClient:
         envelope = identity.seal("report", report.SerializeToString())
         return await self._stub.Report(envelope, timeout=CALL_SECONDS)
 
+    async def restore(self, spec: coordinator_pb2.SignedSpec) -> None:
+        """Give the run back to a coordinator that lost it; raises `grpc.aio.AioRpcError`."""
+        await self._stub.RestoreRun(spec, timeout=CALL_SECONDS)
+
+    async def restored(self, kept: RunMetadata) -> RunMetadata:
+        """A run's metadata after giving it back; raises as `run` does, REFUSED if not taken."""
+        try:
+            await self.restore(kept.signed_spec())
+        except grpc.aio.AioRpcError as error:
+            raise self._explain(error, kept.spec.run_id) from error
+        return await self.run(kept.spec.run_id)
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -93,96 +85,10 @@ class CoordinatorClient:
                 "or name another with --coordinator",
             )
         return UserError(
-            Exit.REFUSED, f"the coordinator at {self.address} refuses: {_first_line(detail)}"
+            Exit.REFUSED, f"the coordinator at {self.address} refuses: {first_line(detail)}"
         )
 
 
-@dataclass(frozen=True)
-class Contact:
-    """How it stands with the coordinator, for the status line."""
-
-    reachable: bool
-    since: float
-    """Unix seconds."""
-    detail: str = ""
-    """Why it cannot be reached, or why it refuses reports; empty if it takes them."""
-
-    def describe(self, now: float) -> str:
-        if not self.reachable:
-            why = f" ({self.detail})" if self.detail else ""
-            return f"unreachable for {now - self.since:.0f} s{why}; reports are kept"
-        return f"reachable, but refuses reports: {self.detail}" if self.detail else "reachable"
-
-
-class Reporter:
-    """Reports progress every few seconds and keeps what could not be delivered."""
-
-    def __init__(
-        self,
-        client: CoordinatorClient,
-        identity: PeerIdentity,
-        snapshot: Callable[[], coordinator_pb2.ProgressReport],
-    ) -> None:
-        self._client = client
-        self._identity = identity
-        self._snapshot = snapshot
-        self._rounds: deque[coordinator_pb2.RoundOutcome] = deque(maxlen=KEPT_ROUNDS)
-        self._validations: deque[coordinator_pb2.Validation] = deque(maxlen=KEPT_VALIDATIONS)
-        self._sequence = 0
-        self._sending = anyio.Lock()
-        self.contact = Contact(True, CLOCK.now())
-
-    def add_round(self, outcome: coordinator_pb2.RoundOutcome) -> None:
-        """Report an ended attempt, once."""
-        self._rounds.append(outcome)
-
-    def add_validation(self, validation: coordinator_pb2.Validation) -> None:
-        """Report a validation loss, once."""
-        self._validations.append(validation)
-
-    async def run(self) -> None:
-        """Report until cancelled."""
-        while True:
-            await self.send()
-            await anyio.sleep(REPORT_SECONDS)
-
-    async def send(self) -> None:
-        """Deliver what there is; what does not arrive stays for the next time."""
-        async with self._sending:
-            more = True
-            while more:
-                more = await self._send_one() and bool(self._rounds or self._validations)
-
-    async def _send_one(self) -> bool:
-        report = self._snapshot()
-        # milliseconds: still growing after this peer has lost its state folder
-        self._sequence = max(self._sequence + 1, int(CLOCK.now() * 1000))
-        report.sequence = self._sequence
-        report.written_at_ms = int(CLOCK.now() * 1000)
-        report.rounds.extend(list(self._rounds)[:ROUNDS_A_REPORT])
-        report.validations.extend(list(self._validations)[:VALIDATIONS_A_REPORT])
-        try:
-            await self._client.report(self._identity, report)
-        except grpc.aio.AioRpcError as error:
-            detail = _first_line(error.details() or error.code().name)
-            if error.code() not in _REFUSED:
-                self._note(False, detail)
-                return False
-            if detail != self.contact.detail:
-                log.warning("the coordinator refuses a report: %s", detail)
-            self._note(True, detail)
-        else:
-            self._note(True, "")
-        for _ in report.rounds:
-            self._rounds.popleft()
-        for _ in report.validations:
-            self._validations.popleft()
-        return True
-
-    def _note(self, reachable: bool, detail: str) -> None:
-        same = reachable == self.contact.reachable
-        self.contact = Contact(reachable, self.contact.since if same else CLOCK.now(), detail)
-
-
-def _first_line(text: str) -> str:
-    return next(iter(text.splitlines()), "")[:100]
+def first_line(text: str) -> str:
+    """What of another side's words fits into a line."""
+    return next(iter(text.splitlines()), "")[:200]

@@ -29,14 +29,14 @@ from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState
 from peer.catching_up import catch_up
 from peer.checkpoint_keeper import Checkpoints
-from peer.coordinator_client import CoordinatorClient, Reporter
 from peer.events import Phase
 from peer.membership import Position, SwarmView, at_work
 from peer.notices import Notices
 from peer.presence import Presence
+from peer.reporter import Reporter
 from peer.run_metadata import RunMetadata
 from peer.standstill import watch_standstill
-from peer.status import KEPT_DURATIONS, Snapshot, progress_report, round_outcome
+from peer.status import KEPT_DURATIONS, Snapshot, progress_report, round_outcome, round_reached
 from peer.supervisor import TrainerSupervisor
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, Refused, Unreachable
@@ -77,7 +77,7 @@ class Daemon:
         settings: Settings,
         metadata: RunMetadata,
         identity: PeerIdentity,
-        coordinator: CoordinatorClient,
+        reporter: Reporter,
         checkpoint: GlobalState | None,
         connect: Callable[[bool], Awaitable[Network]],
         notices: Notices,
@@ -87,7 +87,8 @@ class Daemon:
             identity.peer_id,
             Callbacks(self._began, self._adopted, self._concluded, self._fell_behind),
         )
-        self.reporter = Reporter(coordinator, identity, lambda: progress_report(self.snapshot()))
+        self.reporter = reporter
+        reporter.snapshot = lambda: progress_report(self.snapshot())
         self._settings = settings
         self._spec = spec
         self._checkpoint = checkpoint
@@ -297,10 +298,11 @@ class Daemon:
             # the members take turns
             if outcome.member_index == state.round % outcome.members:
                 self._tasks.start_soon(self._evaluate, state)
-            if (
-                self._checkpoints.saved_round < 0
-            ):  # not in half a minute: a run must not hang on nobody's loss
+            if self._checkpoints.saved_round < 0:
+                # not in half a minute: a run must not hang on nobody's loss
                 self._tasks.start_soon(self._checkpoints.save)
+        elif state.round:
+            self.reporter.add_round(round_reached(state, CLOCK.now()))
         self._post(events.StateAdopted(_position(state), state.tokens))
 
     def _concluded(self, outcome: Outcome) -> None:

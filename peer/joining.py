@@ -23,7 +23,9 @@ from peer.daemon import Daemon, Settings
 from peer.departure import Departure
 from peer.display import show_live
 from peer.files import set_aside
+from peer.journal import Journal
 from peer.notices import Notices
+from peer.reporter import Reporter
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
 from peer.runtime import RuntimeFolder, state_folder_error
 from peer.status import status_reply
@@ -37,6 +39,7 @@ from swarmpb.v1 import control_pb2
 log = logging.getLogger(__name__)
 
 _IDENTITY = "identity.key"
+_JOURNAL = "journal.sqlite"
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,11 @@ async def _take_part(
             return await connector.join(metadata.initial_peers)
 
         settings = _settings(request, identity)
-        daemon = Daemon(settings, metadata, identity, coordinator, checkpoint, connect, notices)
+        journal = Journal(request.folder / _JOURNAL)
+        await journal.open()
+        stack.push_async_callback(journal.close)
+        reporter = Reporter(coordinator, identity, journal, metadata.signed_spec())
+        daemon = Daemon(settings, metadata, identity, reporter, checkpoint, connect, notices)
         departure.daemon = daemon
         return await _run(request, daemon, runtime, notices)
 
@@ -140,11 +147,24 @@ async def _find_run(request: JoinRequest, coordinator: CoordinatorClient) -> Run
             ) from error
         log.warning("%s: joining run %s through the peers known here", error, request.run_id)
         return kept
+    except UserError as error:
+        if kept is None or error.code is not Exit.UNKNOWN_RUN:
+            raise
+        published = await _give_back(coordinator, kept)
     if kept is not None:
         require_same_run(kept, published)
-        published = published.meeting(published.initial_peers + kept.initial_peers)
+        published = published.after(kept)
     save_metadata(request.folder, published)
     return published
+
+
+async def _give_back(coordinator: CoordinatorClient, kept: RunMetadata) -> RunMetadata:
+    """To a coordinator that has lost the run; what it then publishes, or what was kept here."""
+    try:
+        return await coordinator.restored(kept)
+    except (UserError, CoordinatorUnreachable) as error:
+        log.warning("%s; joining through the peers known here", error)
+        return kept
 
 
 def _connector(request: JoinRequest, runtime: RuntimeFolder) -> Connector:

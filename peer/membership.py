@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from peer.addresses import dialable
 from peer.averaging.links import UNKNOWN, Link, parse_link
+from swarmpb.addresses import dialable
 from swarmpb.spec import RoundSpec
 from swarmpb.v1 import swarm_pb2
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from peer.addresses import dialable
 from peer.files import set_aside, write_whole
+from swarmpb.addresses import dialable
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import BadSignatureError, verify_owner
 from swarmpb.spec import RunSpec, SpecError, parse_canonical
@@ -32,6 +32,23 @@ class RunMetadata:
     """The run's round as the coordinator last knew it,"""
     known_tokens: int = 0
     """and the tokens merged in it."""
+
+    def signed_spec(self) -> coordinator_pb2.SignedSpec:
+        """As its owner published it."""
+        return coordinator_pb2.SignedSpec(
+            spec=self.spec.canonical(),
+            hash=self.spec.hash(),
+            owner_key=self.owner_key,
+            signature=self.signature,
+        )
+
+    def after(self, kept: RunMetadata) -> RunMetadata:
+        """With what was known of the run before: a coordinator may know less than it once did."""
+        return replace(
+            self.meeting(self.initial_peers + kept.initial_peers),
+            known_round=max(self.known_round, kept.known_round),
+            known_tokens=max(self.known_tokens, kept.known_tokens),
+        )
 
     def meeting(self, addresses: tuple[str, ...]) -> RunMetadata:
         """With addresses of live peers put before those known earlier.

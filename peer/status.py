@@ -79,6 +79,8 @@ class Snapshot:
     addresses: tuple[str, ...] = ()
     link: Link = UNKNOWN
     round_seconds: list[float] = field(default_factory=list)
+    coverage: coordinator_pb2.Coverage | None = None
+    """How much of the text the run has trained, as agreed with `state`."""
 
     @property
     def round(self) -> int:
@@ -126,6 +128,8 @@ def progress_report(snapshot: Snapshot) -> coordinator_pb2.ProgressReport:
         train_loss=snapshot.train_loss,
         name=snapshot.name,
         version=SOFTWARE_VERSION,
+        addresses=snapshot.addresses[:8],
+        coverage=snapshot.coverage,
     )
 
 
@@ -170,6 +174,21 @@ def round_outcome(
         finished_at_ms=int(wall * 1000),
         train_loss=outcome.loss,
         included=outcome.merged,
+    )
+
+
+def round_reached(state: GlobalState, wall: float) -> coordinator_pb2.RoundOutcome:
+    """For the coordinator: a committed round whose state this peer got from others.
+
+    So that a round is known even if all that took part in it were lost. wall: unix seconds.
+    """
+    return coordinator_pb2.RoundOutcome(
+        round=state.round,
+        committed=True,
+        digest=state.digest,
+        run_tokens=state.tokens,
+        finished_at_ms=int(wall * 1000),
+        train_loss=math.nan,
     )
 
 

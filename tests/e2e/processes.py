@@ -190,11 +190,14 @@ class Server:
 
     @property
     def address(self) -> str:
-        return self.lines[0].removeprefix("grpc ")
+        return self._told("grpc ")
 
     @property
     def initial_peer(self) -> str:
-        return self.lines[1].removeprefix("p2p ")
+        return self._told("p2p ")
+
+    def _told(self, what: str) -> str:
+        return next(line for line in self.lines if line.startswith(what)).removeprefix(what)
 
     @property
     def p2p_port(self) -> str:

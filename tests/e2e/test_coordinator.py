@@ -136,6 +136,7 @@ def test_an_owner_creates_a_run_from_an_edited_preset_that_then_stays_as_it_is(
     created = shared_home.run("run", "create", str(spec), "--coordinator", shared.address)
     assert (created.returncode, created.stderr) == (0, "")
     assert f"peer join --run mine --coordinator {shared.address}" in created.stdout
+    assert re.search("its owner is [0-9a-f]{64}\n", created.stdout)
 
     same = parse_toml(spec.read_text())
     other = parse_toml(spec.read_text().replace("seed = 1", "seed = 2"))
@@ -219,8 +220,10 @@ def test_an_unknown_run_and_a_silent_coordinator_have_their_exit_codes(
         address = f"127.0.0.1:{nobody.getsockname()[1]}"
         silent = shared_home.run("run", "list", "--coordinator", address)
     assert silent.returncode == Exit.COORDINATOR_UNREACHABLE
-    assert silent.stderr.startswith(f"coordinator: no coordinator answers at {address}")
-    assert silent.stderr.count("\n") == 1
+    assert silent.stderr == (
+        f"coordinator: no coordinator answers at {address}; start one with `coordinator serve`"
+        " or name another with --coordinator\n"
+    )
 
 
 # ---- starting and ending ---------------------------------------------------------------
@@ -242,6 +245,29 @@ def test_a_restart_keeps_address_runs_and_reports_and_leaves_nothing_behind(home
         assert second.stop(signal.SIGINT) == (0, "")
     assert list(home.temporary.iterdir()) == []
     assert (home.state / "p2p_identity").stat().st_mode & 0o777 == 0o600
+
+
+def test_peers_restore_a_lost_run_of_this_machines_owner_or_of_one_that_is_named(
+    home: Home,
+) -> None:
+    own = sign(preset("demo"), OwnerKey.load_or_create(home.config / "owner.key"))
+    named, other = (OwnerKey.load_or_create(home.path / name) for name in ("named", "other"))
+    mine, strange = (preset("demo").model_copy(update={"run_id": it}) for it in ("mine", "strange"))
+    with serving(home, "--restore-owner", named.public_key.hex()) as server:
+        with stub_of(server.address) as stub:
+            for signed in (own, sign(mine, named)):
+                assert stub.RestoreRun(signed).spec == signed
+            with refused(grpc.StatusCode.PERMISSION_DENIED, other.public_key.hex()):
+                stub.RestoreRun(sign(strange, other))
+        shown = home.run("run", "show", "mine", "--coordinator", server.address).stdout
+        assert f"owner         ed25519 {named.public_key.hex()}\n" in shown
+        assert server.stop() == (0, "")
+
+
+def test_a_key_that_is_none_is_a_usage_error(home: Home) -> None:
+    told = home.run("serve", "--restore-owner", "zz" * 32)
+    assert told.returncode == 2
+    assert "64 hexadecimal digits" in told.stderr
 
 
 def test_damaged_state_is_set_aside_and_said(home: Home) -> None:

@@ -126,7 +126,7 @@ def assert_plausible(summary: dict[str, Any]) -> None:
     peers = summary["peers"]
     assert list(summary) == [
         "rounds_committed", "rounds_void", "first_loss", "last_loss", "digests_agree", "peers",
-        "bytes_sent_per_round", "model_path", "seconds",
+        "bytes_sent_per_round", "model_path", "seconds", "coverage",
     ]  # fmt: skip
     assert all(list(peer) == ["peer_id", "tokens", "rounds", "exit"] for peer in peers)
     assert [peer["exit"] for peer in peers] == [0, 0, -signal.SIGKILL, 0]

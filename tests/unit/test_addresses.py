@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peer.addresses import MAX_ADDRESS_LENGTH, dialable
+from swarmpb.addresses import MAX_ADDRESS_LENGTH, dialable
 from swarmpb.signing import PeerIdentity
 
 PEER = f"/p2p/{PeerIdentity.generate().peer_id}"

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from coordinator.cli import PlainErrors
-from coordinator.display import byte_size, count, percent, seconds_ago
+from coordinator.display import byte_size, count, percent, seconds_ago, text_seen
+from coordinator.domain import Coverage
 from swarmpb.exits import Exit, UserError
 
 
@@ -67,6 +68,16 @@ def test_counts_are_short() -> None:
 
 def test_a_run_is_not_complete_before_it_is() -> None:
     assert (percent(0, 10), percent(999, 1000), percent(12, 10)) == ("0 %", "99 %", "120 %")
+
+
+def test_the_share_of_the_text_that_was_seen_is_shown_in_words() -> None:
+    def seen(**changed: int) -> str:
+        fields = {"round": 1, "pass_chunks": 1000, "passes": 0, "merged_once": 110}
+        return text_seen(Coverage(**({"merged_again": 2} | fields | changed)))
+
+    assert seen() == "11 % seen once, 0.2 % twice or more, 89 % not yet"
+    assert seen(passes=2).startswith("pass 3 of it: 11 %")
+    assert seen(pass_chunks=0, merged_once=0, merged_again=0).startswith("0 % seen once")
 
 
 def test_ages_have_one_unit() -> None:

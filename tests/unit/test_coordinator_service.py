@@ -13,14 +13,16 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from coordinator import servicer
+from coordinator import intake, servicer
 from coordinator.domain import (
+    Coverage,
+    ForeignRunError,
     ForgedReportError,
     InvalidReportError,
     InvalidSpecError,
+    Receipt,
     RunFullError,
     SpecChangedError,
-    StaleReportError,
     UnknownRunError,
 )
 from coordinator.intake import MAX_OUTCOMES, MAX_REASON
@@ -34,6 +36,7 @@ from swarmpb.spec import preset
 from swarmpb.v1 import coordinator_pb2
 from tests.reporting import identity, round_message, signed_report
 
+COVERAGE = coordinator_pb2.Coverage
 SMALL = Limits(peers_per_run=2, outcomes_per_run=6, outcomes_per_peer=4, silent_seconds=60.0)
 
 
@@ -140,15 +143,139 @@ def test_progress_is_the_same_after_a_restart(desk: Desk) -> None:
 
 def test_a_report_delivered_twice_counts_once(desk: Desk) -> None:
     envelope = signed_report(identity(), sequence=7, rounds=[round_message(1)])
-    assert desk.service.take_report(envelope) == 7
-    assert desk.service.take_report(envelope) == 7
+    for _ in range(2):
+        assert desk.service.take_report(envelope).sequence == 7
     assert desk.service.progress("demo").rounds[0].finished_by == 1
 
 
-def test_an_older_report_is_refused(desk: Desk) -> None:
-    desk.service.take_report(signed_report(identity(), sequence=7))
-    with pytest.raises(StaleReportError, match="older than 7"):
-        desk.service.take_report(signed_report(identity(), sequence=6))
+def test_a_late_report_tells_its_rounds_and_changes_nothing_newer(desk: Desk) -> None:
+    newer = signed_report(identity(), sequence=7, phase="averaging")
+    desk.service.take_report(newer)
+    late = signed_report(identity(), sequence=6, phase="joining", rounds=[round_message(1)])
+    assert desk.service.take_report(late).sequence == 7, "so that the peer goes on from there"
+    progress = desk.service.progress("demo")
+    assert [it.state.phase for it in progress.peers] == ["averaging"]
+    assert progress.rounds_committed == 1
+
+
+# ---- journals --------------------------------------------------------------------------
+
+
+def told(after: int, last: int, sequence: int, journal: bytes = b"one", **fields: Any) -> Any:
+    """A report of the rows of a journal that have these numbers, a round each."""
+    rounds = [round_message(number) for number in range(after + 1, last + 1)]
+    rows = {"after_row": after, "last_row": last, "journal": journal, "rounds": rounds}
+    return signed_report(identity(), sequence=sequence, **(rows | fields))
+
+
+def test_a_peer_hears_up_to_which_row_its_journal_is_taken(desk: Desk) -> None:
+    take = desk.service.take_report
+    assert take(told(0, 0, sequence=1)) == Receipt(1, 0)
+    assert take(told(0, 2, sequence=2)) == Receipt(2, 2)
+    assert take(told(2, 3, sequence=3)) == Receipt(3, 3)
+    assert take(told(0, 2, sequence=4)) == Receipt(4, 3), "an answer had been lost"
+    assert desk.restarted().take_report(told(0, 0, sequence=5)) == Receipt(5, 3)
+
+
+def test_rows_after_a_gap_are_kept_but_the_gap_is_asked_for(desk: Desk) -> None:
+    take = desk.service.take_report
+    assert take(told(3, 4, sequence=1)) == Receipt(1, 0)
+    assert desk.service.progress("demo").rounds_committed == 1
+    assert take(told(0, 3, sequence=2)) == Receipt(2, 3)
+    assert take(told(3, 4, sequence=3)) == Receipt(3, 4)
+    assert desk.service.progress("demo").rounds_committed == 4
+
+
+def test_a_peer_that_lost_its_journal_begins_another(desk: Desk) -> None:
+    take = desk.service.take_report
+    take(told(0, 3, sequence=5))
+    assert take(told(0, 0, sequence=6, journal=b"two")) == Receipt(6, 0)
+    assert take(told(0, 2, sequence=7, journal=b"two")) == Receipt(7, 2)
+    # one of the first journal that comes late does not bring that back
+    assert take(told(3, 4, sequence=4)) == Receipt(7, 0)
+    assert take(told(2, 3, sequence=8, journal=b"two")) == Receipt(8, 3)
+
+
+def test_what_is_told_again_takes_no_room(desk: Desk) -> None:
+    desk.service.take_report(told(0, 4, sequence=1))
+    desk.service.take_report(told(0, 4, sequence=2, journal=b"two"))
+    assert desk.service.progress("demo").rounds_committed == 4
+
+
+# ---- a coordinator that lost its disk ----------------------------------------------------
+
+
+def emptied(desk: Desk, path: Path, *owners: bytes) -> CoordinatorService:
+    """Another coordinator, with nothing but the owners that it may serve."""
+    return CoordinatorService(Store.open(path / "empty.sqlite"), now=desk.clock, owners=owners)
+
+
+def test_a_lost_run_is_restored_from_its_signed_spec_and_the_peers_reports(
+    desk: Desk, tmp_path: Path
+) -> None:
+    reports = [
+        signed_report(identity(number), rounds=[round_message(it) for it in (1, 2)], tokens=600)
+        for number in range(2)
+    ]
+    for envelope in reports:
+        desk.service.take_report(envelope)
+    fresh = emptied(desk, tmp_path, desk.owner.public_key)
+    with pytest.raises(UnknownRunError):
+        fresh.take_report(reports[0])
+    for _ in range(2):
+        assert fresh.restore(sign(preset("demo"), desk.owner)).run_id == "demo"
+    for envelope in reversed(reports):
+        fresh.take_report(envelope)
+    assert fresh.progress("demo") == desk.service.progress("demo")
+
+
+def test_a_run_of_an_owner_that_nobody_named_is_not_restored(desk: Desk, tmp_path: Path) -> None:
+    fresh = emptied(desk, tmp_path, bytes(32))
+    advice = f"--restore-owner {desk.owner.public_key.hex()}"
+    with pytest.raises(ForeignRunError, match=advice):
+        fresh.restore(sign(preset("demo"), desk.owner))
+    assert fresh.runs() == []
+    # where the run is known there is nothing to grant
+    assert desk.service.restore(sign(preset("demo"), desk.owner)).run_id == "demo"
+
+
+def test_only_what_the_owner_signed_is_restored(desk: Desk, tmp_path: Path) -> None:
+    fresh = emptied(desk, tmp_path, desk.owner.public_key)
+    forged = sign(preset("demo"), desk.owner)
+    forged.spec = preset("demo").model_copy(update={"seed": 2}).canonical()
+    with pytest.raises(InvalidSpecError):
+        fresh.restore(forged)
+
+
+# ---- where peers are ---------------------------------------------------------------------
+
+
+def test_live_peers_are_found_where_they_say_they_are(desk: Desk) -> None:
+    anna, bert = identity(0), identity(1)
+    own = [f"/ip4/10.0.0.{number}/tcp/1/p2p/{anna.peer_id}" for number in range(9)]
+    others = [f"/ip4/10.0.0.1/tcp/1/p2p/{bert.peer_id}", "garbage"]
+    desk.service.take_report(signed_report(anna, addresses=others + own))
+    desk.service.take_report(signed_report(bert))
+    assert desk.service.whereabouts() == {
+        "demo": {anna.peer_id: tuple(own[: intake.KEPT_ADDRESSES])}
+    }
+    desk.clock.seconds += 60
+    assert desk.service.whereabouts() == {}
+
+
+# ---- coverage of the text ----------------------------------------------------------------
+
+
+def test_coverage_of_the_newest_round_is_shown_and_kept(desk: Desk) -> None:
+    assert desk.service.progress("demo").coverage is None
+    for sequence, at_round in enumerate((2, 4, 3), 1):
+        coverage = coordinator_pb2.Coverage(
+            round=at_round, pass_chunks=100, merged_once=10 * at_round, merged_again=1
+        )
+        desk.service.take_report(signed_report(identity(), sequence=sequence, coverage=coverage))
+    wanted = Coverage(round=4, pass_chunks=100, passes=0, merged_once=40, merged_again=1)
+    assert desk.service.progress("demo").coverage == wanted
+    assert desk.restarted().progress("demo").coverage == wanted
 
 
 def test_a_report_in_the_name_of_another_peer_is_refused(desk: Desk) -> None:
@@ -196,6 +323,11 @@ def test_a_signed_report_of_noise_is_refused(desk: Desk) -> None:
         ({"rounds": [round_message(1, attempt=b"a" * 33)]}, "attempt"),
         ({"rounds": [round_message(1)] * (MAX_OUTCOMES + 1)}, "rounds is 513"),
         ({"validations": [coordinator_pb2.Validation(round=1)] * 65}, "validations is 65"),
+        ({"journal": b"j" * 17}, "journal's name is 17"),
+        ({"last_row": 2**63}, "last_row is"),
+        ({"coverage": COVERAGE(pass_chunks=2**60)}, "coverage.pass_chunks"),
+        ({"coverage": COVERAGE(pass_chunks=9, merged_once=5, merged_again=5)}, "merged_once is 5"),
+        ({"coverage": COVERAGE(pass_chunks=9, merged_again=10)}, "merged_again is 10"),
     ],
 )
 def test_numbers_out_of_bounds_refuse_the_whole_report(

@@ -18,7 +18,7 @@ from coordinator.demo_summary import PeerEnd, describe, fault, summarize
 from coordinator.demo_view import Happening, PeerLine, Scene, View, screen
 from coordinator.interrupts import Interrupts
 from swarmpb.spec import parse_canonical, preset
-from swarmpb.v1.coordinator_pb2 import PeerProgress, RoundProgress, RunProgress
+from swarmpb.v1.coordinator_pb2 import Coverage, PeerProgress, RoundProgress, RunProgress
 
 SURVIVOR = PeerEnd("peer-1", "Qm-first-survivor", 0)
 VICTIM = PeerEnd("peer-2", "Qm-second-victim", -9, "killed with SIGKILL")
@@ -113,6 +113,7 @@ def test_the_summary_has_the_facts_and_survives_json() -> None:
         "bytes_sent_per_round": 1.4e6,
         "model_path": "/somewhere/model",
         "seconds": 12.3,
+        "coverage": None,
     }
 
 
@@ -135,6 +136,14 @@ def test_the_summary_in_words() -> None:
         "time     12 s",
         "model    /somewhere/model",
     ]
+
+
+def test_the_summary_tells_how_much_of_the_text_was_seen() -> None:
+    coverage = Coverage(round=2, pass_chunks=1000, merged_once=110, merged_again=2)
+    summary = summarize(progress(coverage=coverage), ENDS, None, 12.3)
+    assert summary.to_json()["coverage"]["merged_once"] == 110
+    line = "text     11 % seen once, 0.2 % twice or more, 89 % not yet"
+    assert line in describe(summary, ENDS)
 
 
 def test_a_killed_peer_is_no_fault_everything_else_is_named() -> None:

@@ -119,6 +119,18 @@ def test_an_attempt_that_somebody_saw_committed_is_not_void(void_first: bool) ->
     assert [it.committed for it in run.rounds] == [True]
 
 
+@pytest.mark.parametrize("member_first", [True, False])
+def test_who_came_to_hold_a_rounds_state_vouches_for_it_but_not_for_how_it_went(
+    member_first: bool,
+) -> None:
+    holder: dict[str, Any] = {"attempt": b"", "included": False, "members": 0, "seconds": 0.0}
+    told = [outcome(3, "QmAnna", members=4, seconds=0.5), outcome(3, "QmBert", **holder)]
+    run = facts(outcomes=told if member_first else reversed(told))
+    (only,) = run.rounds
+    assert (only.members, only.seconds, only.finished_by) == (4, 0.5, 2)
+    assert (run.tokens, run.rounds_committed, run.digests_agree) == (3000, 1, True)
+
+
 def test_attempts_without_a_name_are_told_apart_by_their_round() -> None:
     void: dict[str, Any] = {"committed": False, "included": False, "attempt": b""}
     run = facts(outcomes=[outcome(1, **void), outcome(2, **void), outcome(3, attempt=b"")])

@@ -251,6 +251,19 @@ def test_live_peers_are_met_first_and_the_coordinators_address_is_never_pushed_o
     assert len(met) == len(set(met)) == MAX_INITIAL_PEERS
 
 
+def test_a_coordinator_that_lost_its_disk_does_not_take_a_run_back_to_its_beginning(
+    owner: OwnerKey,
+) -> None:
+    restored = replace(known(owner), known_round=0, known_tokens=0, initial_peers=("/new",))
+    after = restored.after(known(owner))
+    assert (after.known_round, after.known_tokens) == (9, 900)
+    assert after.initial_peers == ("/new", ADDRESS)
+
+
+def test_the_signed_spec_is_given_back_as_it_was_published(owner: OwnerKey) -> None:
+    assert known(owner).signed_spec() == published(owner).spec
+
+
 def test_a_run_that_changed_under_its_name_is_refused(owner: OwnerKey, stranger: OwnerKey) -> None:
     kept = known(owner)
     require_same_run(kept, replace(kept, known_round=99, initial_peers=()))

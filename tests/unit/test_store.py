@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from coordinator.domain import Run, StorageError, Validation
+from coordinator import schema
+from coordinator.domain import Coverage, Outcome, Report, Run, StorageError, Validation
 from coordinator.store import Store
 from swarmpb.exits import Exit, UserError
 from tests.reporting import OTHER_DIGEST, outcome, report
@@ -25,11 +27,19 @@ RUN = Run(
     created_at_ms=1,
 )
 VALIDATION = Validation("QmAnna", 2, 2000, 4.5)
+COVERAGE = Coverage(round=4, pass_chunks=1000, passes=0, merged_once=110, merged_again=2)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "coordinator.sqlite"
+
+
+def keep(store: Store, told: Report) -> tuple[list[Outcome], list[Validation]]:
+    """Keep a report as the service does; what of it was new."""
+    news = store.news(told)
+    store.keep(news)
+    return list(news.outcomes), list(news.validations)
 
 
 @contextmanager
@@ -42,7 +52,7 @@ def test_a_restart_loses_nothing(path: Path) -> None:
     told = report([outcome(1), outcome(2)], [VALIDATION], round=2, train_loss=None)
     with opened(path) as store:
         store.add_run(RUN)
-        store.keep(told)
+        keep(store, told)
     with opened(path) as store:
         assert store.runs() == [RUN]
         assert store.peers("demo") == [told.peer]
@@ -53,7 +63,7 @@ def test_a_restart_loses_nothing(path: Path) -> None:
 def test_what_was_kept_survives_without_a_clean_end(path: Path, tmp_path: Path) -> None:
     with opened(path) as store:
         store.add_run(RUN)
-        store.keep(report([outcome(1)]))
+        keep(store, report([outcome(1)]))
         # what a killed process leaves: the file and its journal as they are now
         copy = tmp_path / "copy.sqlite"
         for suffix in ("", "-wal"):
@@ -67,8 +77,8 @@ def test_a_report_that_comes_twice_adds_nothing(path: Path) -> None:
     told = report([outcome(1), outcome(2)], [VALIDATION])
     with opened(path) as store:
         store.add_run(RUN)
-        assert store.keep(told) == (list(told.outcomes), [VALIDATION])
-        assert store.keep(told) == ([], [])
+        assert keep(store, told) == (list(told.outcomes), [VALIDATION])
+        assert keep(store, told) == ([], [])
         assert len(store.outcomes("demo")) == 2
         assert len(store.validations("demo")) == 1
 
@@ -76,17 +86,17 @@ def test_a_report_that_comes_twice_adds_nothing(path: Path) -> None:
 def test_a_repeated_report_with_more_rounds_adds_only_those(path: Path) -> None:
     with opened(path) as store:
         store.add_run(RUN)
-        store.keep(report([outcome(1)]))
-        assert store.keep(report([outcome(1), outcome(2)], sequence=2))[0] == [outcome(2)]
+        keep(store, report([outcome(1)]))
+        assert keep(store, report([outcome(1), outcome(2)], sequence=2))[0] == [outcome(2)]
 
 
 def test_the_first_word_of_a_peer_on_a_round_stands(path: Path) -> None:
     with opened(path) as store:
         store.add_run(RUN)
-        store.keep(report([outcome(1)]))
+        keep(store, report([outcome(1)]))
         again = outcome(1, digest=OTHER_DIGEST)
         other_attempt = outcome(1, digest=OTHER_DIGEST, attempt=b"another")
-        assert store.keep(report([again, other_attempt], sequence=2)) == ([], [])
+        assert keep(store, report([again, other_attempt], sequence=2)) == ([], [])
         assert store.outcomes("demo") == [outcome(1)]
 
 
@@ -95,7 +105,7 @@ def test_one_report_cannot_tell_a_round_twice(path: Path) -> None:
     losses = [VALIDATION, Validation("QmAnna", 2, 2000, 9.0)]
     with opened(path) as store:
         store.add_run(RUN)
-        assert store.keep(report(twice, losses)) == ([outcome(1)], [VALIDATION])
+        assert keep(store, report(twice, losses)) == ([outcome(1)], [VALIDATION])
 
 
 def test_void_attempts_at_a_round_are_kept_beside_its_commit(path: Path) -> None:
@@ -106,21 +116,21 @@ def test_void_attempts_at_a_round_are_kept_beside_its_commit(path: Path) -> None
     ]
     with opened(path) as store:
         store.add_run(RUN)
-        assert store.keep(report(told))[0] == told
+        assert keep(store, report(told))[0] == told
 
 
 def test_a_peer_has_one_state_the_last(path: Path) -> None:
     with opened(path) as store:
         store.add_run(RUN)
-        store.keep(report(sequence=1, phase="joining"))
-        store.keep(report(sequence=2, phase="training"))
+        keep(store, report(sequence=1, phase="joining"))
+        keep(store, report(sequence=2, phase="training"))
         assert [(it.sequence, it.phase) for it in store.peers("demo")] == [(2, "training")]
 
 
 def test_forgetting_a_peer_keeps_its_rounds(path: Path) -> None:
     with opened(path) as store:
         store.add_run(RUN)
-        store.keep(report([outcome(1)]))
+        keep(store, report([outcome(1)]))
         store.forget_peer("demo", "QmAnna")
         assert store.peers("demo") == []
         assert store.outcomes("demo") == [outcome(1)]
@@ -132,7 +142,7 @@ def test_a_damaged_database_is_set_aside_and_said(
 ) -> None:
     with opened(path) as store:
         store.add_run(RUN)
-        store.keep(report([outcome(number) for number in range(1, 400)]))
+        keep(store, report([outcome(number) for number in range(1, 400)]))
     sound = path.read_bytes()
     path.write_bytes(
         {
@@ -165,6 +175,76 @@ def test_an_empty_file_is_a_new_database(path: Path, caplog: pytest.LogCaptureFi
     assert caplog.text == ""
 
 
+OLD_TABLES = """
+CREATE TABLE runs (run_id VARCHAR NOT NULL, spec BLOB NOT NULL, spec_hash BLOB NOT NULL,
+    owner_key BLOB NOT NULL, signature BLOB NOT NULL, description VARCHAR NOT NULL,
+    target_tokens INTEGER NOT NULL, created_at_ms INTEGER NOT NULL, PRIMARY KEY (run_id));
+CREATE TABLE peers (run_id VARCHAR NOT NULL, peer_id VARCHAR NOT NULL, sequence INTEGER NOT NULL,
+    received_at FLOAT NOT NULL, phase VARCHAR NOT NULL, reason VARCHAR NOT NULL,
+    round INTEGER NOT NULL, tokens INTEGER NOT NULL, tokens_per_second FLOAT NOT NULL,
+    train_loss FLOAT, name VARCHAR NOT NULL, version VARCHAR NOT NULL,
+    UNIQUE (run_id, peer_id), FOREIGN KEY(run_id) REFERENCES runs (run_id) ON DELETE CASCADE);
+CREATE TABLE outcomes (id INTEGER NOT NULL, run_id VARCHAR NOT NULL, peer_id VARCHAR NOT NULL,
+    round INTEGER NOT NULL, attempt BLOB NOT NULL, committed BOOLEAN NOT NULL,
+    included BOOLEAN NOT NULL, reason VARCHAR NOT NULL, digest BLOB NOT NULL,
+    run_tokens INTEGER NOT NULL, own_tokens INTEGER NOT NULL, bytes_sent INTEGER NOT NULL,
+    bytes_received INTEGER NOT NULL, seconds FLOAT NOT NULL, members INTEGER NOT NULL,
+    finished_at_ms INTEGER NOT NULL, train_loss FLOAT, PRIMARY KEY (id),
+    UNIQUE (run_id, peer_id, round, attempt),
+    FOREIGN KEY(run_id) REFERENCES runs (run_id) ON DELETE CASCADE);
+CREATE UNIQUE INDEX one_commit_a_round ON outcomes (run_id, peer_id, round) WHERE committed;
+CREATE TABLE validations (id INTEGER NOT NULL, run_id VARCHAR NOT NULL, peer_id VARCHAR NOT NULL,
+    round INTEGER NOT NULL, run_tokens INTEGER NOT NULL, loss FLOAT, PRIMARY KEY (id),
+    UNIQUE (run_id, peer_id, round),
+    FOREIGN KEY(run_id) REFERENCES runs (run_id) ON DELETE CASCADE);
+PRAGMA user_version = 1;
+INSERT INTO runs VALUES ('demo', x'7b7d', x'', x'', x'', 'a run', 1000, 1);
+INSERT INTO peers VALUES ('demo', 'QmAnna', 7, 1.0, 'training', '', 3, 9, 1.0, 2.0, 'a', '0');
+"""
+"""As the first version of the coordinator made them, with a run and a peer."""
+
+
+def test_a_database_of_an_older_version_goes_on_as_one_of_this(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OLD_TABLES)
+    for _ in range(2):
+        with opened(path) as store:
+            assert [it.run_id for it in store.runs()] == ["demo"]
+            (anna,) = store.peers("demo")
+            assert (anna.sequence, anna.journal, anna.taken_row) == (7, b"", 0)
+    told = report([outcome(4)], sequence=8, journal=b"j", taken_row=5)
+    with opened(path) as store:
+        keep(store, replace(told, coverage=COVERAGE))
+    with opened(path) as store:
+        assert store.peers("demo") == [told.peer]
+        assert store.outcomes("demo") == [outcome(4)]
+        assert store.coverage("demo") == COVERAGE
+
+
+def test_an_upgrade_that_is_cut_short_changes_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OLD_TABLES)
+    broken = (*schema.UPGRADES[1], "ALTER TABLE nobody ADD COLUMN nothing")
+    with monkeypatch.context() as patch:
+        patch.setitem(schema.UPGRADES, 1, broken)
+        with pytest.raises(UserError, match="nobody"):
+            Store.open(path)
+    with opened(path) as store:
+        assert len(store.peers("demo")) == 1
+
+
+def test_coverage_is_that_of_the_newest_round(path: Path) -> None:
+    with opened(path) as store:
+        store.add_run(RUN)
+        assert store.coverage("demo") is None
+        for number, merged in ((5, 50), (7, 70), (6, 60), (7, 99)):
+            coverage = replace(COVERAGE, round=number, merged_once=merged)
+            keep(store, replace(report(), coverage=coverage))
+        assert store.coverage("demo") == replace(COVERAGE, round=7, merged_once=70)
+
+
 def test_a_database_of_another_version_is_left_alone(path: Path) -> None:
     Store.open(path).close()
     with closing(sqlite3.connect(path)) as connection:
@@ -185,11 +265,11 @@ def test_a_folder_that_takes_no_file_is_said_with_its_own_exit_code(tmp_path: Pa
 def test_a_full_disk_refuses_the_report_and_keeps_what_was_there(path: Path) -> None:
     with opened(path) as store:
         store.add_run(RUN)
-        store.keep(report([outcome(1)]))
+        keep(store, report([outcome(1)]))
         pages = store._connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         store._connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         store._connection.commit()
         with pytest.raises(StorageError, match="full"):
-            store.keep(report([outcome(number) for number in range(2, 500)], sequence=2))
+            keep(store, report([outcome(number) for number in range(2, 500)], sequence=2))
         assert store.outcomes("demo") == [outcome(1)]
         assert [it.sequence for it in store.peers("demo")] == [1]

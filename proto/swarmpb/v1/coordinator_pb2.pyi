@@ -80,7 +80,7 @@ class RunInfo(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., spec: _Optional[_Union[SignedSpec, _Mapping]] = ..., initial_peers: _Optional[_Iterable[str]] = ..., protocol_version: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ...) -> None: ...
 
 class ProgressReport(_message.Message):
-    __slots__ = ("run_id", "peer_id", "sequence", "written_at_ms", "phase", "reason", "round", "digest", "tokens", "pending_tokens", "tokens_per_second", "train_loss", "name", "version", "rounds", "validations")
+    __slots__ = ("run_id", "peer_id", "sequence", "written_at_ms", "phase", "reason", "round", "digest", "tokens", "pending_tokens", "tokens_per_second", "train_loss", "name", "version", "rounds", "validations", "journal", "after_row", "last_row", "addresses", "coverage")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +97,11 @@ class ProgressReport(_message.Message):
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     VALIDATIONS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_ROW_FIELD_NUMBER: _ClassVar[int]
+    LAST_ROW_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     peer_id: str
     sequence: int
@@ -113,7 +118,26 @@ class ProgressReport(_message.Message):
     version: str
     rounds: _containers.RepeatedCompositeFieldContainer[RoundOutcome]
     validations: _containers.RepeatedCompositeFieldContainer[Validation]
-    def __init__(self, run_id: _Optional[str] = ..., peer_id: _Optional[str] = ..., sequence: _Optional[int] = ..., written_at_ms: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., train_loss: _Optional[float] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., rounds: _Optional[_Iterable[_Union[RoundOutcome, _Mapping]]] = ..., validations: _Optional[_Iterable[_Union[Validation, _Mapping]]] = ...) -> None: ...
+    journal: bytes
+    after_row: int
+    last_row: int
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    coverage: Coverage
+    def __init__(self, run_id: _Optional[str] = ..., peer_id: _Optional[str] = ..., sequence: _Optional[int] = ..., written_at_ms: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., train_loss: _Optional[float] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., rounds: _Optional[_Iterable[_Union[RoundOutcome, _Mapping]]] = ..., validations: _Optional[_Iterable[_Union[Validation, _Mapping]]] = ..., journal: _Optional[bytes] = ..., after_row: _Optional[int] = ..., last_row: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ...) -> None: ...
+
+class Coverage(_message.Message):
+    __slots__ = ("round", "pass_chunks", "passes", "merged_once", "merged_again")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    PASS_CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    PASSES_FIELD_NUMBER: _ClassVar[int]
+    MERGED_ONCE_FIELD_NUMBER: _ClassVar[int]
+    MERGED_AGAIN_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    pass_chunks: int
+    passes: int
+    merged_once: int
+    merged_again: int
+    def __init__(self, round: _Optional[int] = ..., pass_chunks: _Optional[int] = ..., passes: _Optional[int] = ..., merged_once: _Optional[int] = ..., merged_again: _Optional[int] = ...) -> None: ...
 
 class RoundOutcome(_message.Message):
     __slots__ = ("round", "attempt", "committed", "reason", "digest", "run_tokens", "own_tokens", "bytes_sent", "bytes_received", "seconds", "members", "finished_at_ms", "train_loss", "included")
@@ -158,15 +182,17 @@ class Validation(_message.Message):
     def __init__(self, round: _Optional[int] = ..., run_tokens: _Optional[int] = ..., loss: _Optional[float] = ...) -> None: ...
 
 class ReportReply(_message.Message):
-    __slots__ = ("accepted_sequence", "server_time_ms")
+    __slots__ = ("accepted_sequence", "server_time_ms", "taken_row")
     ACCEPTED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_ROW_FIELD_NUMBER: _ClassVar[int]
     accepted_sequence: int
     server_time_ms: int
-    def __init__(self, accepted_sequence: _Optional[int] = ..., server_time_ms: _Optional[int] = ...) -> None: ...
+    taken_row: int
+    def __init__(self, accepted_sequence: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., taken_row: _Optional[int] = ...) -> None: ...
 
 class RunProgress(_message.Message):
-    __slots__ = ("run_id", "round", "tokens", "target_tokens", "tokens_per_second", "peers_live", "train_loss", "first_validation_loss", "validation_loss", "rounds_committed", "rounds_void", "digests_agree", "peers", "rounds", "bytes_sent_per_round")
+    __slots__ = ("run_id", "round", "tokens", "target_tokens", "tokens_per_second", "peers_live", "train_loss", "first_validation_loss", "validation_loss", "rounds_committed", "rounds_void", "digests_agree", "peers", "rounds", "bytes_sent_per_round", "coverage")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -182,6 +208,7 @@ class RunProgress(_message.Message):
     PEERS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     BYTES_SENT_PER_ROUND_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     round: int
     tokens: int
@@ -197,7 +224,8 @@ class RunProgress(_message.Message):
     peers: _containers.RepeatedCompositeFieldContainer[PeerProgress]
     rounds: _containers.RepeatedCompositeFieldContainer[RoundProgress]
     bytes_sent_per_round: float
-    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ..., target_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., peers_live: _Optional[int] = ..., train_loss: _Optional[float] = ..., first_validation_loss: _Optional[float] = ..., validation_loss: _Optional[float] = ..., rounds_committed: _Optional[int] = ..., rounds_void: _Optional[int] = ..., digests_agree: _Optional[bool] = ..., peers: _Optional[_Iterable[_Union[PeerProgress, _Mapping]]] = ..., rounds: _Optional[_Iterable[_Union[RoundProgress, _Mapping]]] = ..., bytes_sent_per_round: _Optional[float] = ...) -> None: ...
+    coverage: Coverage
+    def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ..., target_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., peers_live: _Optional[int] = ..., train_loss: _Optional[float] = ..., first_validation_loss: _Optional[float] = ..., validation_loss: _Optional[float] = ..., rounds_committed: _Optional[int] = ..., rounds_void: _Optional[int] = ..., digests_agree: _Optional[bool] = ..., peers: _Optional[_Iterable[_Union[PeerProgress, _Mapping]]] = ..., rounds: _Optional[_Iterable[_Union[RoundProgress, _Mapping]]] = ..., bytes_sent_per_round: _Optional[float] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ...) -> None: ...
 
 class PeerProgress(_message.Message):
     __slots__ = ("peer_id", "name", "phase", "reason", "round", "tokens", "tokens_per_second", "train_loss", "rounds", "seen_seconds_ago", "live", "version")

@@ -55,6 +55,11 @@ class CoordinatorStub:
                 request_serializer=swarmpb_dot_v1_dot_swarm__pb2.Envelope.SerializeToString,
                 response_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.ReportReply.FromString,
                 _registered_method=True)
+        self.RestoreRun = channel.unary_unary(
+                '/swarmpb.v1.Coordinator/RestoreRun',
+                request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.SignedSpec.SerializeToString,
+                response_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.FromString,
+                _registered_method=True)
         self.GetProgress = channel.unary_unary(
                 '/swarmpb.v1.Coordinator/GetProgress',
                 request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.GetRunRequest.SerializeToString,
@@ -86,7 +91,15 @@ class CoordinatorServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Report(self, request, context):
-        """The envelope's payload is a ProgressReport, its kind "report".
+        """The envelope's payload is a ProgressReport, its kind "report". NOT_FOUND for an unknown run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreRun(self, request, context):
+        """From anybody, if the run's owner is one that this coordinator restores runs of; else
+        PERMISSION_DENIED. Idempotent for an equal spec.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +133,11 @@ def add_CoordinatorServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=swarmpb_dot_v1_dot_swarm__pb2.Envelope.FromString,
                     response_serializer=swarmpb_dot_v1_dot_coordinator__pb2.ReportReply.SerializeToString,
+            ),
+            'RestoreRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreRun,
+                    request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.SignedSpec.FromString,
+                    response_serializer=swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.SerializeToString,
             ),
             'GetProgress': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProgress,
@@ -235,6 +253,33 @@ class Coordinator:
             '/swarmpb.v1.Coordinator/Report',
             swarmpb_dot_v1_dot_swarm__pb2.Envelope.SerializeToString,
             swarmpb_dot_v1_dot_coordinator__pb2.ReportReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarmpb.v1.Coordinator/RestoreRun',
+            swarmpb_dot_v1_dot_coordinator__pb2.SignedSpec.SerializeToString,
+            swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,7 +38,11 @@ class CoordinatorStub:
     GetRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunInfo]
     """NOT_FOUND for an unknown run."""
     Report: _grpc.UnaryUnaryMultiCallable[_swarm_pb2.Envelope, _coordinator_pb2.ReportReply]
-    """The envelope's payload is a ProgressReport, its kind "report"."""
+    """The envelope's payload is a ProgressReport, its kind "report". NOT_FOUND for an unknown run."""
+    RestoreRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.SignedSpec, _coordinator_pb2.RunInfo]
+    """From anybody, if the run's owner is one that this coordinator restores runs of; else
+    PERMISSION_DENIED. Idempotent for an equal spec.
+    """
     GetProgress: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunProgress]
 
 @_typing.type_check_only
@@ -50,7 +54,11 @@ class CoordinatorAsyncStub(CoordinatorStub):
     GetRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
     """NOT_FOUND for an unknown run."""
     Report: _aio.UnaryUnaryMultiCallable[_swarm_pb2.Envelope, _coordinator_pb2.ReportReply]  # type: ignore[assignment]
-    """The envelope's payload is a ProgressReport, its kind "report"."""
+    """The envelope's payload is a ProgressReport, its kind "report". NOT_FOUND for an unknown run."""
+    RestoreRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.SignedSpec, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
+    """From anybody, if the run's owner is one that this coordinator restores runs of; else
+    PERMISSION_DENIED. Idempotent for an equal spec.
+    """
     GetProgress: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunProgress]  # type: ignore[assignment]
 
 class CoordinatorServicer(metaclass=_abc_1.ABCMeta):
@@ -83,7 +91,17 @@ class CoordinatorServicer(metaclass=_abc_1.ABCMeta):
         request: _swarm_pb2.Envelope,
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.ReportReply, _abc.Awaitable[_coordinator_pb2.ReportReply]]:
-        """The envelope's payload is a ProgressReport, its kind "report"."""
+        """The envelope's payload is a ProgressReport, its kind "report". NOT_FOUND for an unknown run."""
+
+    @_abc_1.abstractmethod
+    def RestoreRun(
+        self,
+        request: _coordinator_pb2.SignedSpec,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordinator_pb2.RunInfo, _abc.Awaitable[_coordinator_pb2.RunInfo]]:
+        """From anybody, if the run's owner is one that this coordinator restores runs of; else
+        PERMISSION_DENIED. Idempotent for an equal spec.
+        """
 
     @_abc_1.abstractmethod
     def GetProgress(
