@@ -13,7 +13,7 @@ import anyio.to_thread
 from peer.averaging.malformed import DIGEST_BYTES, Malformed
 from peer.averaging.state import STATE_BLOCK_BYTES, GlobalState, block_count
 from peer.membership import Position
-from peer.swarm.interface import Network, Refused, Stream, Unreachable
+from peer.swarm.interface import Network, Refused, Stream, Unreachable, short
 from peer.transfer.candidates import Candidates
 from peer.transfer.incoming import OVERDUE_SECONDS, Incoming, NotFiniteError
 from peer.transfer.messages import (
@@ -115,7 +115,7 @@ class Download:
             raise Unreachable(str(error)) from error
 
     def _why_not(self, donors: Sequence[str]) -> str:
-        lied = [f"{donor[-8:]}: {why}" for donor, why in self._liars.items() if donor in donors]
+        lied = [f"{short(donor)}: {why}" for donor, why in self._liars.items() if donor in donors]
         reasons = "; ".join((*lied, self._candidates.describe())).strip("; ")
         if self._incoming is None:
             return reasons or "nobody holds it"
