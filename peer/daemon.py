@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 import anyio
 import anyio.to_thread
@@ -22,15 +20,11 @@ from anyio.abc import TaskGroup
 
 from peer import events, machine
 from peer.averaging.attempt import Outcome
-from peer.averaging.history import History
-from peer.averaging.leader import lead
-from peer.averaging.links import UNKNOWN, sustained_round
-from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState
-from peer.catching_up import catch_up
 from peer.checkpoint_keeper import Checkpoints
+from peer.condition import Peer
 from peer.events import Phase
-from peer.membership import Position, SwarmView, at_work
+from peer.membership import Position, SwarmView
 from peer.notices import Notices
 from peer.presence import Presence
 from peer.reporter import Reporter
@@ -39,11 +33,10 @@ from peer.standstill import watch_standstill
 from peer.status import KEPT_DURATIONS, Snapshot, progress_report, round_outcome, round_reached
 from peer.supervisor import TrainerSupervisor
 from peer.swarm.clock import CLOCK
-from peer.swarm.interface import Network, Refused, Unreachable
+from peer.swarm.interface import Network
+from peer.swarm_life import SwarmLife
 from peer.training.death import TrainerDied
 from peer.training.options import TrainerOptions
-from peer.transfer.donor import Donor
-from peer.transfer.pace import serving_rate
 from peer.work import Callbacks, LocalWork
 from swarmpb.exits import UserError
 from swarmpb.signing import PeerIdentity
@@ -92,13 +85,13 @@ class Daemon:
         self._settings = settings
         self._spec = spec
         self._checkpoint = checkpoint
-        self._connect = connect
+        self._swarm = SwarmLife(spec, self.work, connect, self._post)
         self._trainers = TrainerSupervisor(
             spec.canonical(), spec.inner.batch_size, settings.trainer, self.work, self._post
         )
         self._checkpoints = Checkpoints(settings.folder, self.work, notices)
         self._presence = Presence(metadata, settings.folder, self.snapshot, self._on_view, notices)
-        self._peer = machine.Peer(
+        self._peer = Peer(
             peer_id=identity.peer_id,
             spec=spec,
             invitation=settings.invitation,
@@ -107,15 +100,10 @@ class Daemon:
             known_tokens=metadata.known_tokens,
         )
         self._view = SwarmView()
-        self._history = History(spec.round.codec)
-        self._network: Network | None = None
-        self._rounds: Rounds | None = None
-        self._donor = Donor(self.work.states, self._serving_rate)
         self._round_seconds: deque[float] = deque(maxlen=KEPT_DURATIONS)
         self._stop: events.Stop | None = None
         self._stopping = anyio.Event()
         self._tasks: TaskGroup
-        self._swarm_tasks: TaskGroup | None = None
 
     # ---- life --------------------------------------------------------------------------
 
@@ -150,31 +138,36 @@ class Daemon:
             tasks.start_soon(self._checkpoints.save)
             with anyio.move_on_after(FAREWELL_SECONDS):
                 await self.reporter.send()
-        if self._network is not None:
+        if (network := self._swarm.network) is not None:
             with anyio.move_on_after(FAREWELL_SECONDS):
-                await self._presence.publish(self._network)
-            await self._network.close()
+                await self._presence.publish(network)
+            await network.close()
 
     # ---- events and effects ------------------------------------------------------------
 
     def _post(self, event: events.Event) -> None:
-        before = (self._peer.phase, self._peer.position)
+        before = (self._peer.phase, self._peer.position, self.work.yields)
         self._peer, effects = machine.step(self._peer, event, time.monotonic())
-        if (self._peer.phase, self._peer.position) != before:
+        self.work.yields = self._peer.yields_since is not None
+        if (self._peer.phase, self._peer.position, self.work.yields) != before:
             self._presence.changed()
         for effect in effects:
             self._carry_out(effect)
 
     def _carry_out(self, effect: events.Effect) -> None:
-        start = self._tasks.start_soon
+        swarm, start = self._swarm, self._tasks.start_soon
         # what talks to the swarm ends with this network, should it break
-        in_swarm = (self._swarm_tasks or self._tasks).start_soon
-        if isinstance(effect, events.Stop):
-            self.stop_now(effect)
-        elif isinstance(effect, events.Lead):
-            in_swarm(self._lead, effect)
+        in_swarm = (swarm.tasks or self._tasks).start_soon
+        if isinstance(effect, events.Lead):
+            in_swarm(swarm.lead, effect)
         elif isinstance(effect, events.Synchronise):
-            in_swarm(self._synchronise, effect)
+            in_swarm(swarm.synchronise, effect)
+        elif isinstance(effect, events.TakeIn):
+            in_swarm(swarm.take_in, effect)
+        elif isinstance(effect, events.LeaveOut):
+            swarm.leave_out()
+        elif isinstance(effect, events.Stop):
+            self.stop_now(effect)
         elif isinstance(effect, events.Train):
             start(self._trainers.train, effect.on)
         elif isinstance(effect, events.RestartTrainer):
@@ -189,62 +182,14 @@ class Daemon:
     # ---- the swarm ---------------------------------------------------------------------
 
     async def _stay_in_swarm(self) -> None:
-        """Join, and join again should the network break."""
-        while True:
-            try:
-                network = self._network = await self._connect(self._network is not None)
-            except UserError as error:
-                self.stop_now(events.Stop(error.code, str(error)))
-                return
-            async with anyio.create_task_group() as tasks:
-                rounds = self._rounds = Rounds(
-                    network,
-                    self._spec,
-                    self.work,
-                    tasks,
-                    time.monotonic,
-                    Random(),
-                    history=self._history,
-                )
-                await network.serve(rounds.handlers() | self._donor.handlers())
-                self._swarm_tasks = tasks
-                self._post(events.SwarmJoined())
-                why = await self._presence.stay(network)
-                self._swarm_tasks = None
-                tasks.cancel_scope.cancel()
-            await network.close()
-            self._post(events.SwarmLost(why))
+        try:
+            await self._swarm.run(self._presence)
+        except UserError as error:
+            self.stop_now(events.Stop(error.code, str(error)))
 
     def _on_view(self, view: SwarmView, wall: float) -> None:
         self._view = view
-        links = [it.link for it in at_work(view.others(self._peer.peer_id))]
-        shortest = 0.0
-        if self._rounds is not None and self.work.has_state:
-            parameters = self.work.state.parameters.size
-            shortest = sustained_round(self._spec.round, parameters, [self._rounds.link, *links])
-        pending, trouble = self.work.pending_tokens, self.work.trainer_trouble
-        self._post(events.ViewSeen(view, wall, pending, shortest, trouble))
-
-    async def _lead(self, effect: events.Lead) -> None:
-        try:
-            if self._rounds is None:
-                raise Refused("the swarm is being joined again")
-            await lead(self._rounds, effect.others)
-        except Refused as refusal:
-            self._post(events.AttemptEnded(self._peer.peer_id, False, str(refusal)))
-
-    async def _synchronise(self, effect: events.Synchronise) -> None:
-        try:
-            if self._rounds is None:
-                raise Unreachable("the swarm is being joined again")
-            await catch_up(self._rounds, self.work, effect)
-        except Unreachable as error:
-            self._post(events.SyncFailed(effect.position, str(error)))
-
-    def _serving_rate(self) -> float:
-        """Bytes per second for those who download this peer's state."""
-        link = self._rounds.link if self._rounds else UNKNOWN
-        return serving_rate(link.upload, os.cpu_count() or 1)
+        self._post(self._swarm.seen(view, self._peer.peer_id, wall))
 
     # ---- the state ---------------------------------------------------------------------
 
@@ -254,13 +199,17 @@ class Daemon:
             return  # it just died; the next one begins
         parameters = trainer.vectors.outbox.copy()
         state = GlobalState(0, 0, parameters, parameters * 0)
-        await self.work.begin(state)
+        await self._begin(state)
         await self._evaluate(state)
 
     async def _resume_checkpoint(self) -> None:
         if self._checkpoint is not None:
             self._checkpoints.saved_round = self._checkpoint.round
-            await self.work.begin(self._checkpoint)
+            await self._begin(self._checkpoint)
+
+    async def _begin(self, state: GlobalState) -> None:
+        self._swarm.history.arrive(state)
+        await self.work.begin(state)
 
     async def _evaluate(self, state: GlobalState) -> None:
         if self.work.trainer is None:
@@ -336,9 +285,12 @@ class Daemon:
             inner_steps=self.work.inner_steps,
             peers=len(self._view.others(self._peer.peer_id)) + 1,
             target_tokens=self._spec.stop.tokens,
-            addresses=self._network.addresses if self._network else (),
-            link=self._rounds.link if self._rounds else UNKNOWN,
+            addresses=self._swarm.network.addresses if self._swarm.network else (),
+            link=self._swarm.link,
             round_seconds=list(self._round_seconds),
+            recent=self._swarm.recent,
+            resumed=self._peer.resumed,
+            yields=self._peer.yields_since is not None,
         )
 
 

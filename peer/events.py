@@ -56,6 +56,8 @@ class ViewSeen:
     """Seconds between two cuts that the peers' links sustain."""
     trainer_trouble: str = ""
     """Why no cut can be had from the trainer now; others shall not count on this peer."""
+    ancestors: tuple[bytes, ...] = ()
+    """Digests of the states that this peer's own descends from, the newest first."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,28 @@ class StateAdopted:
 
 
 @dataclass(frozen=True)
+class SyncProgress:
+    """How far a state download is, in words."""
+
+    words: str
+
+
+@dataclass(frozen=True)
 class SyncFailed:
+    position: Position
+    reason: str
+
+
+@dataclass(frozen=True)
+class Forked:
+    """The head does not descend from this peer's state: the swarm was split, and went on."""
+
+    position: Position
+    common_round: int
+
+
+@dataclass(frozen=True)
+class TakeInFailed:
     position: Position
     reason: str
 
@@ -102,8 +125,8 @@ class WrappedUp:
 
 
 Event = (
-    TrainerReady | TrainerLost | SwarmJoined | SwarmLost | ViewSeen | StateAdopted | SyncFailed
-    | FellBehind | AttemptBegan | AttemptEnded | LeaveAsked | WrappedUp
+    TrainerReady | TrainerLost | SwarmJoined | SwarmLost | ViewSeen | StateAdopted | SyncProgress
+    | SyncFailed | Forked | TakeInFailed | FellBehind | AttemptBegan | AttemptEnded | LeaveAsked | WrappedUp
 )  # fmt: skip
 
 
@@ -126,6 +149,21 @@ class Synchronise:
 
     position: Position
     holders: tuple[str, ...]
+    give_up: bool = False
+    """What was merged on this half of a split swarm only: nobody has taken it in."""
+
+
+@dataclass(frozen=True)
+class TakeIn:
+    """Get the state of the other half of a split swarm, to be merged in the next round."""
+
+    position: Position
+    holders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LeaveOut:
+    """The other half's state is not wanted any more."""
 
 
 @dataclass(frozen=True)
@@ -160,5 +198,14 @@ class Stop:
 
 
 Effect = (
-    BeginFromSeed | ResumeCheckpoint | Synchronise | Lead | Train | RestartTrainer | WrapUp | Stop
+    BeginFromSeed
+    | ResumeCheckpoint
+    | Synchronise
+    | TakeIn
+    | LeaveOut
+    | Lead
+    | Train
+    | RestartTrainer
+    | WrapUp
+    | Stop
 )

@@ -8,28 +8,26 @@ are here, each with a reason that a person can act on. Times are seconds: `now` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-from peer import membership
+from peer.condition import Peer, do, enter, stop
 from peer.events import (
     AttemptBegan,
     AttemptEnded,
-    BeginFromSeed,
     Effect,
     Event,
     FellBehind,
-    Lead,
+    Forked,
     LeaveAsked,
     Phase,
     RestartTrainer,
-    ResumeCheckpoint,
     StateAdopted,
-    Stop,
     SwarmJoined,
     SwarmLost,
     SyncFailed,
-    Synchronise,
+    SyncProgress,
+    TakeInFailed,
     Train,
     TrainerLost,
     TrainerReady,
@@ -37,9 +35,8 @@ from peer.events import (
     WrappedUp,
     WrapUp,
 )
-from peer.membership import LEADER_PATIENCE, Position
+from peer.outlook import view_seen
 from swarmpb.exits import Exit
-from swarmpb.spec import RunSpec
 
 LINGER_SECONDS = 10.0
 """A peer at the run's end serves those that missed the last round for so long."""
@@ -49,46 +46,6 @@ DISTRUST_SECONDS = 10.0
 MAX_TRAINER_RESTARTS = 5
 """So many in an hour: a machine that fails now and then may go on for weeks."""
 RESTARTS_COUNT_SECONDS = 3600.0
-
-
-# ---- state -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Peer:
-    """All that the decisions depend on."""
-
-    peer_id: str
-    spec: RunSpec
-    invitation: str
-    """The command that another volunteer would type; for reasons."""
-    checkpoint: Position | None = None
-    known_round: int = 0
-    """The run's round as its coordinator knows it; 0 if nobody has reported one."""
-    known_tokens: int = 0
-    """Merged in the run, as its coordinator knows it."""
-    phase: Phase = Phase.STARTING
-    reason: str = "starting the trainer"
-    trainer_ready: bool = False
-    joined: bool = False
-    position: Position | None = None
-    run_tokens: int = 0
-    adopted_at: float = 0.0
-    syncing: Position | None = None
-    entering: bool = False
-    """The first state is being taken from the seed or the checkpoint."""
-    attempt_by: str | None = None
-    """Who leads the attempt under way."""
-    retry_at: float = 0.0
-    failed_leaders: frozenset[str] = frozenset()
-    distrusted: tuple[tuple[Position, float], ...] = ()
-    trainer_deaths: tuple[float, ...] = ()
-    stop_by: float | None = None
-    due_since: float | None = None
-    """When this peer first saw that the swarm has trained enough for a round."""
-    wrapped_up: bool = False
-    finished: bool = False
-    effects: tuple[Effect, ...] = field(default=())
 
 
 def step(peer: Peer, event: Event, now: float) -> tuple[Peer, tuple[Effect, ...]]:
@@ -102,8 +59,8 @@ def step(peer: Peer, event: Event, now: float) -> tuple[Peer, tuple[Effect, ...]
 def _trainer_ready(peer: Peer, event: TrainerReady, now: float) -> Peer:
     peer = replace(peer, trainer_ready=True)
     if peer.phase is Phase.LEAVING:
-        return _do(peer, Train(on=False))
-    return _do(peer, Train(on=True)) if peer.position else _joining(peer)
+        return do(peer, Train(on=False))
+    return do(peer, Train(on=True)) if peer.position else _joining(peer)
 
 
 def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
@@ -117,15 +74,15 @@ def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
     if peer.phase is Phase.LEAVING:
         return peer
     if event.cause in codes:
-        return _stop(peer, codes[event.cause], event.reason)
+        return stop(peer, codes[event.cause], event.reason)
     if len(peer.trainer_deaths) > MAX_TRAINER_RESTARTS:
-        return _stop(
+        return stop(
             peer, Exit.TRAINER_FAILED, f"the trainer failed {len(peer.trainer_deaths)} times "
             f"within an hour; the last time: {event.reason}",
         )  # fmt: skip
     smaller = event.cause == "memory"
     peer = replace(peer, reason=f"restarting the trainer: {event.reason}")
-    return _do(peer, RestartTrainer(smaller))
+    return do(peer, RestartTrainer(smaller))
 
 
 def _swarm_joined(peer: Peer, event: SwarmJoined, now: float) -> Peer:
@@ -142,110 +99,10 @@ def _swarm_lost(peer: Peer, event: SwarmLost, now: float) -> Peer:
 
 def _joining(peer: Peer) -> Peer:
     if not peer.joined:
-        return _phase(peer, Phase.STARTING, "connecting to the swarm")
+        return enter(peer, Phase.STARTING, "connecting to the swarm")
     if not peer.trainer_ready:
-        return _phase(peer, Phase.JOINING, "building the model")
-    return _phase(peer, Phase.JOINING, "looking for other peers")
-
-
-def _view_seen(peer: Peer, event: ViewSeen, now: float) -> Peer:
-    distrusted = tuple((at, until) for at, until in peer.distrusted if until > now)
-    peer = replace(peer, distrusted=distrusted)
-    if peer.phase is Phase.LEAVING:
-        return _linger(peer, event, now)
-    if event.trainer_trouble and peer.trainer_ready:
-        return replace(_phase(peer, Phase.SYNCING, event.trainer_trouble), due_since=None)
-    changing = peer.entering or peer.syncing is not None or peer.attempt_by is not None
-    if changing or not (peer.joined and peer.trainer_ready):
-        return peer
-    others = event.view.others(peer.peer_id)
-    own = peer.position or peer.checkpoint
-    at = membership.head(others, own, [position for position, _ in distrusted])
-    if peer.position is None:
-        return _enter(peer, event, at)
-    if at is not None and membership.is_behind(peer.position, at):
-        return _synchronise(peer, event, at)
-    return _train_or_lead(peer, event, peer.position, now)
-
-
-def _enter(peer: Peer, event: ViewSeen, at: Position | None) -> Peer:
-    """A peer without a state looks for one."""
-    others = event.view.others(peer.peer_id)
-    if at is not None and at != peer.checkpoint:
-        return _synchronise(peer, event, at)
-    if peer.checkpoint is not None:
-        peer = _phase(peer, Phase.SYNCING, "resuming this machine's checkpoint")
-        return _do(replace(peer, entering=True), ResumeCheckpoint())
-    if any(other.position for other in others):
-        return peer  # all of them distrusted: the reason says why
-    if peer.known_tokens >= peer.spec.stop.tokens:
-        return _stop(
-            peer, Exit.RUN_FINISHED, f"run {peer.spec.run_id} has reached its target of "
-            f"{peer.spec.stop.tokens:,} tokens: there is nothing left to train",
-        )  # fmt: skip
-    if peer.known_round > 0:
-        # beginning anew here would fork the run that others will come back to
-        return _phase(
-            peer, Phase.JOINING, f"the run stands at round {peer.known_round}, but no peer that "
-            "holds it is here; waiting for one to come back",
-        )  # fmt: skip
-    peer = _phase(peer, Phase.SYNCING, "first here: beginning the run")
-    return _do(replace(peer, entering=True), BeginFromSeed())
-
-
-def _synchronise(peer: Peer, event: ViewSeen, at: Position) -> Peer:
-    holders = tuple(membership.holders_of(event.view.others(peer.peer_id), at))
-    if not holders:
-        return peer
-    behind = f"downloading the state of round {at.round}"
-    if peer.position is not None and peer.position.round == at.round:
-        behind = f"{len(holders)} peers hold another state of round {at.round}: taking theirs"
-    syncing = replace(_phase(peer, Phase.SYNCING, behind), syncing=at)
-    return _do(syncing, Synchronise(at, holders))
-
-
-def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Peer:
-    others = event.view.others(peer.peer_id)
-    companions = membership.companions(others, own)
-    # who is about to adopt the last round is here too
-    needed, here = peer.spec.round.min_peers, 1 + len(membership.at_work(others))
-    if here < needed:
-        return _phase(
-            peer, Phase.TRAINING, f"{here} of {needed} peers needed to average; "
-            f"invite another: {peer.invitation}",
-        )  # fmt: skip
-    if len(companions) + 1 < needed:
-        reason = f"the others are about to adopt round {own.round}"
-        return replace(_phase(peer, Phase.TRAINING, reason), due_since=None)
-    if now < peer.retry_at:
-        return replace(peer, due_since=None)  # the reason says why the last try was void
-    peer = _phase(peer, Phase.TRAINING, f"round {own.round + 1}")
-    shortest = max(peer.spec.round.min_seconds, event.sustained_round)
-    elapsed, trained = now - peer.adopted_at, event.own_tokens
-    due = membership.cut_is_due(
-        others, own, trained, elapsed, shortest, peer.spec.round, event.wall
-    )
-    if not due:
-        return replace(peer, due_since=None)
-    since = now if peer.due_since is None else peer.due_since
-    abreast = set(companions).intersection(membership.holders_of(others, own))
-    order = membership.leading_order(
-        peer.spec.run_id, own.round, [*abreast, peer.peer_id], peer.failed_leaders
-    )
-    if now - since < order.index(peer.peer_id) * LEADER_PATIENCE:
-        return replace(peer, due_since=since)
-    # from now on, not from `AttemptBegan`: the next view must not lead a second attempt
-    return _do(replace(peer, due_since=None, attempt_by=peer.peer_id), Lead(tuple(companions)))
-
-
-def _linger(peer: Peer, event: ViewSeen, now: float) -> Peer:
-    """At the run's end, serve those that missed the last round before leaving."""
-    if not (peer.finished and peer.wrapped_up) or peer.position is None:
-        return peer
-    others = event.view.others(peer.peer_id)
-    late = [it for it in others if it.position is None or it.position.round < peer.position.round]
-    timed_out = peer.stop_by is not None and now >= peer.stop_by
-    return peer if late and not timed_out else _stop(peer, 0, "the run has reached its target")
+        return enter(peer, Phase.JOINING, "building the model")
+    return enter(peer, Phase.JOINING, "looking for other peers")
 
 
 def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
@@ -254,6 +111,8 @@ def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
         position=event.position,
         run_tokens=event.run_tokens,
         adopted_at=now,
+        resumed=peer.entering and event.position == peer.checkpoint,
+        yields_since=None,
         syncing=None,
         entering=False,
         due_since=None,
@@ -262,9 +121,13 @@ def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
     if peer.phase is Phase.LEAVING:
         return peer
     if event.run_tokens >= peer.spec.stop.tokens:
-        ending = _phase(peer, Phase.LEAVING, "the run has reached its target: handing over")
-        return _do(replace(ending, finished=True), Train(on=False), WrapUp())
-    return _do(_phase(peer, Phase.TRAINING, f"round {event.position.round + 1}"), Train(on=True))
+        ending = enter(peer, Phase.LEAVING, "the run has reached its target: handing over")
+        return do(replace(ending, finished=True), Train(on=False), WrapUp())
+    return do(enter(peer, Phase.TRAINING, f"round {event.position.round + 1}"), Train(on=True))
+
+
+def _sync_progress(peer: Peer, event: SyncProgress, now: float) -> Peer:
+    return replace(peer, reason=event.words) if peer.syncing is not None else peer
 
 
 def _sync_failed(peer: Peer, event: SyncFailed, now: float) -> Peer:
@@ -273,21 +136,37 @@ def _sync_failed(peer: Peer, event: SyncFailed, now: float) -> Peer:
     if peer.phase is Phase.LEAVING:
         return peer
     phase = Phase.JOINING if peer.position is None else Phase.TRAINING
-    return _phase(peer, phase, f"could not get round {event.position.round}: {event.reason}")
+    return enter(peer, phase, f"could not get round {event.position.round}: {event.reason}")
+
+
+def _forked(peer: Peer, event: Forked, now: float) -> Peer:
+    peer = replace(peer, syncing=None, yields_since=now)
+    if peer.phase is Phase.LEAVING or peer.position is None:
+        return peer
+    return enter(
+        peer, Phase.TRAINING, f"the swarm was split after round {event.common_round}: waiting for "
+        f"the larger half, at round {event.position.round}, to take this one's rounds in",
+    )  # fmt: skip
+
+
+def _take_in_failed(peer: Peer, event: TakeInFailed, now: float) -> Peer:
+    until = now + DISTRUST_SECONDS
+    distrusted = (*peer.distrusted, (event.position, until))
+    return replace(peer, taking_in=None, distrusted=distrusted)
 
 
 def _fell_behind(peer: Peer, event: FellBehind, now: float) -> Peer:
     peer = replace(peer, attempt_by=None)
     if peer.phase is Phase.LEAVING:
         return _last_attempt_ended(peer)
-    return _phase(peer, Phase.SYNCING, event.reason)
+    return enter(peer, Phase.SYNCING, event.reason)
 
 
 def _attempt_began(peer: Peer, event: AttemptBegan, now: float) -> Peer:
     peer = replace(peer, attempt_by=event.leader, due_since=None)
     if peer.phase is Phase.LEAVING or peer.position is None:
         return peer
-    return _phase(peer, Phase.AVERAGING, f"round {peer.position.round + 1}")
+    return enter(peer, Phase.AVERAGING, f"round {peer.position.round + 1}")
 
 
 def _attempt_ended(peer: Peer, event: AttemptEnded, now: float) -> Peer:
@@ -299,39 +178,27 @@ def _attempt_ended(peer: Peer, event: AttemptEnded, now: float) -> Peer:
     if event.committed:
         return peer
     return replace(
-        _phase(peer, Phase.TRAINING, f"the last try at a round was void: {event.reason}"),
+        enter(peer, Phase.TRAINING, f"the last try at a round was void: {event.reason}"),
         failed_leaders=peer.failed_leaders | {event.leader},
         retry_at=now + RETRY_SECONDS,
     )
 
 
 def _last_attempt_ended(peer: Peer) -> Peer:
-    return peer if peer.finished else _stop(peer, 0, "asked to leave")
+    return peer if peer.finished else stop(peer, 0, "asked to leave")
 
 
 def _leave_asked(peer: Peer, event: LeaveAsked, now: float) -> Peer:
     if peer.phase is Phase.LEAVING and not peer.finished:
         return peer
     if peer.attempt_by is None:
-        return _stop(peer, 0, "asked to leave")
-    peer = _phase(replace(peer, finished=False), Phase.LEAVING, "leaving after this round")
-    return _do(peer, Train(on=False))
+        return stop(peer, 0, "asked to leave")
+    peer = enter(replace(peer, finished=False), Phase.LEAVING, "leaving after this round")
+    return do(peer, Train(on=False))
 
 
 def _wrapped_up(peer: Peer, event: WrappedUp, now: float) -> Peer:
     return replace(peer, wrapped_up=True, stop_by=now + LINGER_SECONDS)
-
-
-def _phase(peer: Peer, phase: Phase, reason: str) -> Peer:
-    return replace(peer, phase=phase, reason=reason)
-
-
-def _do(peer: Peer, *effects: Effect) -> Peer:
-    return replace(peer, effects=(*peer.effects, *effects))
-
-
-def _stop(peer: Peer, code: int, reason: str) -> Peer:
-    return _do(_phase(peer, Phase.STOPPED, reason), Stop(code, reason))
 
 
 _HANDLERS: dict[type[Event], Callable[[Peer, Any, float], Peer]] = {
@@ -339,9 +206,12 @@ _HANDLERS: dict[type[Event], Callable[[Peer, Any, float], Peer]] = {
     TrainerLost: _trainer_lost,
     SwarmJoined: _swarm_joined,
     SwarmLost: _swarm_lost,
-    ViewSeen: _view_seen,
+    ViewSeen: view_seen,
     StateAdopted: _state_adopted,
+    SyncProgress: _sync_progress,
     SyncFailed: _sync_failed,
+    Forked: _forked,
+    TakeInFailed: _take_in_failed,
     FellBehind: _fell_behind,
     AttemptBegan: _attempt_began,
     AttemptEnded: _attempt_ended,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
 from peer.averaging.links import UNKNOWN, Link, parse_link
+from peer.averaging.malformed import DIGEST_BYTES
 from swarmpb.addresses import dialable
 from swarmpb.spec import RoundSpec
 from swarmpb.v1 import swarm_pb2
@@ -26,6 +26,7 @@ MAX_ROUND = 2**40
 MAX_TOKENS_PER_SECOND = 1e9
 MAX_TEXT = 200
 MAX_ADDRESSES = 8
+MAX_RECENT = 16
 LEADER_PATIENCE = 3.0
 """Seconds after which the next peer in the order leads instead of a silent one."""
 AT_WORK = frozenset({"training", "averaging"})
@@ -52,6 +53,12 @@ class PeerFacts:
     written_at: float
     addresses: tuple[str, ...] = ()
     link: Link = UNKNOWN
+    recent: tuple[bytes, ...] = ()
+    """Digests of states that its own descends from, the newest first."""
+    resumed: bool = False
+    """Its state is from a checkpoint; it has finished no round since."""
+    yields: bool = False
+    """Its half of a split swarm waits to be taken into the other."""
 
     def expected_tokens(self, now: float) -> float:
         """Tokens trained since its last round by now, as far as the record lets one guess."""
@@ -81,7 +88,8 @@ def parse_record(peer_id: str, payload: bytes, now: float) -> PeerFacts | None:
     speed = record.tokens_per_second
     if record.round > MAX_ROUND or not (math.isfinite(speed) and speed >= 0):
         return None
-    position = Position(record.round, record.digest) if len(record.digest) == 32 else None
+    has_state = len(record.digest) == DIGEST_BYTES
+    position = Position(record.round, record.digest) if has_state else None
     return PeerFacts(
         peer_id,
         position,
@@ -91,6 +99,9 @@ def parse_record(peer_id: str, payload: bytes, now: float) -> PeerFacts | None:
         record.written_at,
         dialable(record.addresses[:MAX_ADDRESSES]),
         parse_link(record.link),
+        tuple(it for it in record.recent[:MAX_RECENT] if len(it) == DIGEST_BYTES),
+        record.resumed,
+        record.yields,
     )
 
 
@@ -99,33 +110,6 @@ def view_of(payloads: Mapping[str, bytes], now: float) -> SwarmView:
     parsed = (parse_record(peer_id, payload, now) for peer_id, payload in payloads.items())
     alive = (facts for facts in parsed if facts is not None and facts.phase not in GONE)
     return SwarmView(tuple(sorted(alive, key=lambda facts: facts.peer_id)))
-
-
-def head(
-    others: Sequence[PeerFacts], own: Position | None, distrusted: Collection[Position] = ()
-) -> Position | None:
-    """The state that the run stands at: the one most peers hold.
-
-    One peer that claims a far round is outvoted, so it stops nobody. Ties go to the later
-    round, then to the smaller digest. `own` has a vote too.
-    """
-    votes = Counter(
-        peer.position
-        for peer in others
-        if peer.position is not None and peer.position not in distrusted
-    )
-    if own is not None:
-        votes[own] += 1
-    if not votes:
-        return None
-    latest = max(votes, key=lambda it: (votes[it], it.round))
-    tied = [it for it in votes if (votes[it], it.round) == (votes[latest], latest.round)]
-    return min(tied, key=lambda it: it.digest)
-
-
-def is_behind(own: Position, at: Position) -> bool:
-    """Whether a peer at `own` has to move to the head `at`; a peer ahead of it does not."""
-    return at.round > own.round or (at.round == own.round and at.digest != own.digest)
 
 
 def holders_of(others: Sequence[PeerFacts], at: Position) -> list[str]:
@@ -143,7 +127,10 @@ def companions(others: Sequence[PeerFacts], own: Position) -> list[str]:
     return [
         peer.peer_id
         for peer in others
-        if peer.phase in AT_WORK and peer.position is not None and peer.position.round >= own.round
+        if peer.phase in AT_WORK
+        and not peer.yields
+        and peer.position is not None
+        and peer.position.round >= own.round
     ]
 
 

@@ -81,6 +81,12 @@ class Snapshot:
     round_seconds: list[float] = field(default_factory=list)
     coverage: coordinator_pb2.Coverage | None = None
     """How much of the text the run has trained, as agreed with `state`."""
+    recent: tuple[bytes, ...] = ()
+    """Digests of states that its own descends from, the newest first."""
+    resumed: bool = False
+    """The state is from a checkpoint; no round was finished since."""
+    yields: bool = False
+    """Its half of a split swarm waits to be taken into the other."""
 
     @property
     def round(self) -> int:
@@ -110,6 +116,9 @@ def peer_record(snapshot: Snapshot, wall: float, sequence: int) -> swarm_pb2.Pee
         version=SOFTWARE_VERSION,
         name=snapshot.name,
         link=link_message(snapshot.link),
+        recent=snapshot.recent,
+        resumed=snapshot.resumed,
+        yields=snapshot.yields,
     )
 
 

@@ -49,6 +49,8 @@ class LocalWork:
         self._finished_steps = 0
         self.merged_tokens = 0
         self.leaving = False
+        self.yields = False
+        """This peer's half of a split swarm waits to be merged into the other."""
         self._moves = 0
 
     # ---- the state ---------------------------------------------------------------------
@@ -133,6 +135,8 @@ class LocalWork:
             return trouble
         if self._moves:
             return "this peer is taking over a state"
+        if self.yields:
+            return "this peer's half of a split swarm waits to be merged into the other"
         return ""
 
     @contextmanager

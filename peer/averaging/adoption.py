@@ -35,7 +35,7 @@ class Adoption:
             adoption_shift, attempt.base, state, attempt.cut.parameters, included
         )
         outcome = self._account(attempt, manifest, included)
-        self._history.lineage.add(state.header)
+        self._history.arrive(state)
         await self._local.adopt(state, shift, outcome)
 
     async def follow(
@@ -59,7 +59,7 @@ class Adoption:
                 fate = Fate.MERGED
         if not complete and self._drop_what_is_in_doubt(shift):
             fate = Fate.DROPPED
-        history.lineage.add(state.header)
+        history.arrive(state)
         await self._local.follow(state, shift, fate, outcome)
 
     def _settle(self, doubt: Attempt, manifest: Manifest, shift: FlatVector) -> Outcome:

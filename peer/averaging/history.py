@@ -78,6 +78,12 @@ class History:
         self.branch: Branch | None = None
         self._rounds: OrderedDict[bytes, KeptRound] = OrderedDict()
 
+    def arrive(self, state: GlobalState) -> None:
+        """This peer is at a state now."""
+        self.lineage.add(state.header)
+        if self.branch is not None and self.branch_digest in state.parents:
+            self.branch = None
+
     def keep(self, manifest: Manifest, held: Mapping[int, HeldPart]) -> None:
         """Remember a committed round. The bytes of older ones go when they take too much room:
         all together no more than one vector of the model."""

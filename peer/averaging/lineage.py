@@ -100,6 +100,14 @@ class Lineage:
         known = reachable(head, self._headers)
         return {parent for it in known for parent in self._headers[it].parents}
 
+    def recent(self, head: bytes, most: int) -> tuple[bytes, ...]:
+        """Digests of states that `head` descends from, its parents first, then the newest."""
+        header = self._headers.get(head)
+        if header is None:
+            return ()
+        older = (it.digest for it in self.newest_first(head, most + 1)[1:])
+        return tuple(dict.fromkeys((*header.parents, *older)))[:most]
+
     def newest_first(self, head: bytes, most: int = KEPT_HEADERS) -> list[Header]:
         """The headers of a state and of its ancestors, as many as are known and wanted."""
         found = [self._headers[it] for it in reachable(head, self._headers)]

@@ -26,6 +26,8 @@ PURE = {
     "peer.averaging.roster",
     "peer.averaging.sparse",
     "peer.averaging.state",
+    "peer.condition",
+    "peer.halves",
     "peer.machine",
     "peer.membership",
     "peer.transfer.candidates",
@@ -35,6 +37,7 @@ PURE = {
     "peer.transfer.pins",
     "peer.transfer.progress",
     "peer.transfer.turns",
+    "peer.outlook",
     "coordinator.progress",
 }
 IMPURE = {

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer import machine
+from peer.condition import Peer
 from peer.events import (
     AttemptBegan,
     AttemptEnded,
@@ -18,8 +19,10 @@ from peer.events import (
     Effect,
     Event,
     FellBehind,
+    Forked,
     Lead,
     LeaveAsked,
+    LeaveOut,
     Phase,
     RestartTrainer,
     ResumeCheckpoint,
@@ -29,6 +32,8 @@ from peer.events import (
     SwarmLost,
     SyncFailed,
     Synchronise,
+    TakeIn,
+    TakeInFailed,
     Train,
     TrainerLost,
     TrainerReady,
@@ -44,6 +49,7 @@ from peer.machine import (
     RETRY_SECONDS,
 )
 from peer.membership import AT_WORK, LEADER_PATIENCE, PeerFacts, Position, SwarmView, leading_order
+from peer.outlook import YIELD_SECONDS
 from swarmpb.exits import Exit
 from tests.tiny import tiny_spec
 
@@ -67,7 +73,7 @@ class Story:
 
     def __init__(self, name: str = "anna", **fields: Any) -> None:
         self.now = 1000.0
-        self.peer = machine.Peer(peer_id=name, spec=SPEC, invitation=INVITATION)
+        self.peer = Peer(peer_id=name, spec=SPEC, invitation=INVITATION)
         self.peer = replace(self.peer, **fields)
 
     def happens(self, *events: Event) -> tuple[Effect, ...]:
@@ -189,9 +195,14 @@ def test_a_checkpoint_that_the_swarm_stands_at_needs_no_download() -> None:
     assert story.sees(facts("bert", at(9)), facts("cleo", at(9))) == (ResumeCheckpoint(),)
 
 
-def test_a_checkpoint_that_is_behind_the_swarm_is_not_used() -> None:
+def test_a_checkpoint_is_resumed_first_and_then_compared_with_the_swarm() -> None:
     story = started(checkpoint=at(8))
+    assert story.sees(facts("bert", at(9))) == (ResumeCheckpoint(),)
+    story.adopts(at(8))
+    assert story.peer.resumed
     assert story.sees(facts("bert", at(9))) == (Synchronise(at(9), ("bert",)),)
+    story.adopts(at(9))
+    assert not story.peer.resumed
 
 
 def test_a_checkpoint_ahead_of_the_only_other_peer_is_not_thrown_away() -> None:
@@ -203,6 +214,8 @@ def test_a_checkpoint_ahead_of_the_only_other_peer_is_not_thrown_away() -> None:
 def test_a_checkpoint_of_a_state_that_the_majority_left_gives_way() -> None:
     story = started(checkpoint=at(10, state=1))
     others = [facts("bert", at(10, state=2)), facts("cleo", at(10, state=2))]
+    assert story.sees(*others) == (ResumeCheckpoint(),)
+    story.adopts(at(10, state=1))
     assert story.sees(*others) == (Synchronise(at(10, state=2), ("bert", "cleo")),)
 
 
@@ -728,3 +741,94 @@ def test_whatever_happens_the_machine_keeps_its_promises(begin: Any, steps: Any)
         if before.phase is Phase.LEAVING:
             assert after.phase in (Phase.LEAVING, Phase.STOPPED)
             assert Train(on=True) not in effects
+
+
+# ---- a split swarm -----------------------------------------------------------------------
+
+
+HERE, THERE = at(7, state=1), at(9, state=2)
+LARGER = [facts(name, THERE) for name in ("bert", "cleo", "dora")]
+
+
+def yielding(**fields: Any) -> Story:
+    """In the smaller half, which has gone on by itself since round 5."""
+    story = training(position=HERE, **fields)
+    assert story.sees(facts("emil", HERE), *LARGER) == (Synchronise(THERE, LARGER_NAMES),)
+    assert story.happens(Forked(THERE, 5)) == ()
+    return story
+
+
+LARGER_NAMES = tuple(it.peer_id for it in LARGER)
+
+
+def test_the_smaller_half_trains_on_and_waits_to_be_taken_in() -> None:
+    story = yielding()
+    assert story.phase is Phase.TRAINING
+    assert "split after round 5" in story.reason
+    assert "round 9" in story.reason
+    story.passes(SPEC.round.max_seconds)
+    assert story.sees(facts("emil", HERE), *LARGER) == (), "it leads no round meanwhile"
+
+
+def test_once_it_is_taken_in_it_follows() -> None:
+    story = yielding()
+    merged = at(10, state=2)
+    others = [
+        replace(facts(name, merged), recent=(THERE.digest, HERE.digest)) for name in LARGER_NAMES
+    ]
+    assert story.sees(*others) == (Synchronise(merged, LARGER_NAMES),)
+    story.adopts(merged)
+    assert story.peer.yields_since is None
+
+
+def test_a_half_that_is_not_taken_in_gives_its_rounds_up_in_the_end() -> None:
+    story = yielding()
+    story.passes(YIELD_SECONDS + 1)
+    assert story.sees(*LARGER) == (Synchronise(THERE, LARGER_NAMES, give_up=True),)
+
+
+def test_a_half_that_has_become_the_larger_goes_on_by_itself() -> None:
+    story = yielding()
+    story.sees(facts("emil", HERE), LARGER[0])
+    assert story.peer.yields_since is None
+
+
+def yielders(position: Position = THERE) -> list[PeerFacts]:
+    return [replace(facts(name, position), yields=True) for name in ("yves", "zoe")]
+
+
+def test_the_larger_half_gets_what_waits_once_and_goes_on_with_its_rounds() -> None:
+    story = training(position=HERE)
+    friends = [facts(name, HERE) for name in ("bert", "cleo")]
+    effects = story.sees(*friends, *yielders(), own_tokens=SPEC.round.target_tokens)
+    assert TakeIn(THERE, ("yves", "zoe")) in effects
+    effects = story.sees(*friends, *yielders())
+    assert not any(isinstance(it, TakeIn) for it in effects), "it is under way"
+    assert LeaveOut() in story.sees(*friends), "nobody waits any more"
+
+
+def test_who_waits_is_not_called_to_a_round() -> None:
+    story = training(position=HERE)
+    friends = [facts("bert", HERE), facts("cleo", HERE)]
+    effects = story.sees(*friends, *yielders(HERE), own_tokens=SPEC.round.target_tokens)
+    leads = [it for it in effects if isinstance(it, Lead)]
+    assert all("yves" not in it.others for it in leads)
+
+
+def test_what_cannot_be_taken_in_is_tried_again_later() -> None:
+    story = training(position=HERE)
+    friends = [facts(name, HERE) for name in ("bert", "cleo")]
+    story.sees(*friends, *yielders())
+    story.happens(TakeInFailed(THERE, "nobody holds it"))
+    assert not any(isinstance(it, TakeIn) for it in story.sees(*friends, *yielders()))
+    story.passes(DISTRUST_SECONDS + 1)
+    assert TakeIn(THERE, ("yves", "zoe")) in story.sees(*friends, *yielders())
+
+
+def test_a_head_that_this_peer_descends_from_moves_it_nowhere() -> None:
+    story = training(position=HERE)
+    behind = [facts(name, at(6)) for name in ("bert", "cleo")]
+    view = ViewSeen(SwarmView(tuple(behind)), 0.0, 0, ancestors=(at(6).digest,))
+    assert not any(isinstance(it, Synchronise) for it in story.happens(view))
+    fork = ViewSeen(SwarmView(tuple(behind)), 0.0, 0, ancestors=(bytes(31) + b"x",))
+    assert Synchronise(at(6), ("bert", "cleo")) in story.happens(fork), "that is another history"

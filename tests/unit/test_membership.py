@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.averaging.links import FASTEST, SLOWEST, UNKNOWN, Link
+from peer.halves import head, is_behind
 from peer.membership import (
     CLOCK_TOLERANCE,
     MAX_ADDRESSES,
@@ -23,9 +24,7 @@ from peer.membership import (
     at_work,
     companions,
     cut_is_due,
-    head,
     holders_of,
-    is_behind,
     leading_order,
     parse_record,
     view_of,
@@ -213,20 +212,20 @@ def test_the_run_stands_where_most_peers_do(
     """Ties: the later round, then the smaller digest."""
     for order in permutations(positions):
         others = [facts(f"peer {index}", it) for index, it in enumerate(order)]
-        assert head(others, own) == expected
+        assert head(others, facts("own", own) if own else None) == expected
 
 
 def test_a_distrusted_state_has_no_votes_but_the_peers_own_has() -> None:
     others = [facts("anna", at(9)), facts("bert", at(9)), facts("cleo", at(5))]
     assert head(others, None, {at(9)}) == at(5)
     assert head(others, None, {at(9), at(5)}) is None
-    assert head(others, at(9), {at(9), at(5)}) == at(9)
+    assert head(others, facts("own", at(9)), {at(9), at(5)}) == at(9)
 
 
 @given(st.lists(st.builds(at, st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=6))
 def test_peers_that_see_each_other_agree_on_the_head(positions: list[Position]) -> None:
     peers = [facts(f"peer {index}", it) for index, it in enumerate(positions)]
-    heads = {head([it for it in peers if it is not peer], peer.position) for peer in peers}
+    heads = {head([it for it in peers if it is not peer], peer) for peer in peers}
     assert len(heads) == 1
 
 

@@ -1,0 +1,67 @@
+"""All that a peer's decisions depend on, and how a decision changes it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from peer.events import Effect, Phase, Stop
+from peer.membership import Position
+from swarmpb.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Peer:
+    """All that the decisions depend on."""
+
+    peer_id: str
+    spec: RunSpec
+    invitation: str
+    """The command that another volunteer would type; for reasons."""
+    checkpoint: Position | None = None
+    known_round: int = 0
+    """The run's round as its coordinator knows it; 0 if nobody has reported one."""
+    known_tokens: int = 0
+    """Merged in the run, as its coordinator knows it."""
+    phase: Phase = Phase.STARTING
+    reason: str = "starting the trainer"
+    trainer_ready: bool = False
+    joined: bool = False
+    position: Position | None = None
+    run_tokens: int = 0
+    adopted_at: float = 0.0
+    syncing: Position | None = None
+    resumed: bool = False
+    """The state is from the checkpoint; no round was finished since."""
+    yields_since: float | None = None
+    """Since when this half of a split swarm waits to be taken into the other."""
+    taking_in: Position | None = None
+    """The other half's state, which this peer has, or is getting."""
+    entering: bool = False
+    """The first state is being taken from the seed or the checkpoint."""
+    attempt_by: str | None = None
+    """Who leads the attempt under way."""
+    retry_at: float = 0.0
+    failed_leaders: frozenset[str] = frozenset()
+    distrusted: tuple[tuple[Position, float], ...] = ()
+    trainer_deaths: tuple[float, ...] = ()
+    stop_by: float | None = None
+    due_since: float | None = None
+    """When this peer first saw that the swarm has trained enough for a round."""
+    wrapped_up: bool = False
+    finished: bool = False
+    effects: tuple[Effect, ...] = field(default=())
+
+
+def enter(peer: Peer, phase: Phase, reason: str) -> Peer:
+    """Be in a phase, for a reason that a person can act on."""
+    return replace(peer, phase=phase, reason=reason)
+
+
+def do(peer: Peer, *effects: Effect) -> Peer:
+    """Have these carried out."""
+    return replace(peer, effects=(*peer.effects, *effects))
+
+
+def stop(peer: Peer, code: int, reason: str) -> Peer:
+    """End the process with an exit code."""
+    return do(enter(peer, Phase.STOPPED, reason), Stop(code, reason))

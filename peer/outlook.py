@@ -1,0 +1,155 @@
+"""What a peer does about what it sees of the swarm: enter, catch up, take in, train, lead. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from peer import halves, membership
+from peer.condition import Peer, do, enter, stop
+from peer.events import (
+    BeginFromSeed,
+    Lead,
+    LeaveOut,
+    Phase,
+    ResumeCheckpoint,
+    Synchronise,
+    TakeIn,
+    ViewSeen,
+)
+from peer.membership import LEADER_PATIENCE, PeerFacts, Position
+from swarmpb.exits import Exit
+
+YIELD_SECONDS = 60.0
+"""A half of a split swarm waits so long to be taken into the other; then its rounds are lost."""
+
+
+def view_seen(peer: Peer, event: ViewSeen, now: float) -> Peer:
+    """Decide by the newest view."""
+    distrusted = tuple((at, until) for at, until in peer.distrusted if until > now)
+    peer = replace(peer, distrusted=distrusted)
+    if peer.phase is Phase.LEAVING:
+        return _linger(peer, event, now)
+    if event.trainer_trouble and peer.trainer_ready:
+        return replace(enter(peer, Phase.SYNCING, event.trainer_trouble), due_since=None)
+    changing = peer.entering or peer.syncing is not None or peer.attempt_by is not None
+    if changing or not (peer.joined and peer.trainer_ready):
+        return peer
+    others = event.view.others(peer.peer_id)
+    at = halves.head(others, _own_facts(peer, event), [position for position, _ in distrusted])
+    own = peer.position
+    if own is None:
+        return _enter(peer, event, at, now)
+    if at is not None and halves.is_behind(own, at, event.ancestors):
+        return _synchronise(peer, event, at, now)
+    peer = _take_in(replace(peer, yields_since=None), event)
+    return _train_or_lead(peer, event, own, now)
+
+
+def _own_facts(peer: Peer, event: ViewSeen) -> PeerFacts | None:
+    """What this peer's own record says; None without a state."""
+    if peer.position is None:
+        return None
+    return PeerFacts(
+        peer.peer_id, peer.position, peer.phase.value, 0, 0.0, 0.0,
+        recent=event.ancestors, resumed=peer.resumed,
+    )  # fmt: skip
+
+
+def _take_in(peer: Peer, event: ViewSeen) -> Peer:
+    """Of a split swarm, the larger half gets the other one's state, and merges it in a round."""
+    others = event.view.others(peer.peer_id)
+    there = halves.yielding(others, event.ancestors)
+    if there == peer.taking_in or there in [position for position, _ in peer.distrusted]:
+        return peer
+    peer = replace(peer, taking_in=there)
+    if there is None:
+        return do(peer, LeaveOut())
+    return do(peer, TakeIn(there, tuple(membership.holders_of(others, there))))
+
+
+def _enter(peer: Peer, event: ViewSeen, at: Position | None, now: float) -> Peer:
+    """A peer without a state looks for one."""
+    if peer.checkpoint is not None:
+        # then compared with the others': rounds that this machine has kept are not downloaded
+        peer = enter(peer, Phase.SYNCING, "resuming this machine's checkpoint")
+        return do(replace(peer, entering=True), ResumeCheckpoint())
+    others = event.view.others(peer.peer_id)
+    if at is not None:
+        return _synchronise(peer, event, at, now)
+    if any(other.position for other in others):
+        return peer  # all of them distrusted: the reason says why
+    if peer.known_tokens >= peer.spec.stop.tokens:
+        return stop(
+            peer, Exit.RUN_FINISHED, f"run {peer.spec.run_id} has reached its target of "
+            f"{peer.spec.stop.tokens:,} tokens: there is nothing left to train",
+        )  # fmt: skip
+    if peer.known_round > 0:
+        # beginning anew here would fork the run that others will come back to
+        return enter(
+            peer, Phase.JOINING, f"the run stands at round {peer.known_round}, but no peer that "
+            "holds it is here; waiting for one to come back",
+        )  # fmt: skip
+    peer = enter(peer, Phase.SYNCING, "first here: beginning the run")
+    return do(replace(peer, entering=True), BeginFromSeed())
+
+
+def _synchronise(peer: Peer, event: ViewSeen, at: Position, now: float) -> Peer:
+    others = event.view.others(peer.peer_id)
+    holders = tuple(membership.holders_of(others, at))
+    if not holders:
+        return peer
+    behind = f"downloading the state of round {at.round}"
+    give_up = False
+    if peer.position is not None and peer.yields_since is not None:
+        taken_in = halves.is_taken_in(others, peer.position, at)
+        give_up = not taken_in and now - peer.yields_since > YIELD_SECONDS
+        if not taken_in and not give_up:
+            return peer  # the reason says what it waits for
+    elif peer.position is not None and peer.position.round == at.round:
+        behind = f"{len(holders)} peers hold another state of round {at.round}: taking theirs"
+    syncing = replace(enter(peer, Phase.SYNCING, behind), syncing=at)
+    return do(syncing, Synchronise(at, holders, give_up))
+
+
+def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Peer:
+    others = event.view.others(peer.peer_id)
+    companions = membership.companions(others, own)
+    # who is about to adopt the last round is here too
+    needed, here = peer.spec.round.min_peers, 1 + len(membership.at_work(others))
+    if here < needed:
+        return enter(
+            peer, Phase.TRAINING, f"{here} of {needed} peers needed to average; "
+            f"invite another: {peer.invitation}",
+        )  # fmt: skip
+    if len(companions) + 1 < needed:
+        reason = f"the others are about to adopt round {own.round}"
+        return replace(enter(peer, Phase.TRAINING, reason), due_since=None)
+    if now < peer.retry_at:
+        return replace(peer, due_since=None)  # the reason says why the last try was void
+    peer = enter(peer, Phase.TRAINING, f"round {own.round + 1}")
+    shortest = max(peer.spec.round.min_seconds, event.sustained_round)
+    elapsed, trained = now - peer.adopted_at, event.own_tokens
+    due = membership.cut_is_due(
+        others, own, trained, elapsed, shortest, peer.spec.round, event.wall
+    )
+    if not due:
+        return replace(peer, due_since=None)
+    since = now if peer.due_since is None else peer.due_since
+    abreast = set(companions).intersection(membership.holders_of(others, own))
+    order = membership.leading_order(
+        peer.spec.run_id, own.round, [*abreast, peer.peer_id], peer.failed_leaders
+    )
+    if now - since < order.index(peer.peer_id) * LEADER_PATIENCE:
+        return replace(peer, due_since=since)
+    # from now on, not from `AttemptBegan`: the next view must not lead a second attempt
+    return do(replace(peer, due_since=None, attempt_by=peer.peer_id), Lead(tuple(companions)))
+
+
+def _linger(peer: Peer, event: ViewSeen, now: float) -> Peer:
+    """At the run's end, serve those that missed the last round before leaving."""
+    if not (peer.finished and peer.wrapped_up) or peer.position is None:
+        return peer
+    others = event.view.others(peer.peer_id)
+    late = [it for it in others if it.position is None or it.position.round < peer.position.round]
+    timed_out = peer.stop_by is not None and now >= peer.stop_by
+    return peer if late and not timed_out else stop(peer, 0, "the run has reached its target")
