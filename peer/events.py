@@ -126,7 +126,8 @@ class WrappedUp:
 
 Event = (
     TrainerReady | TrainerLost | SwarmJoined | SwarmLost | ViewSeen | StateAdopted | SyncProgress
-    | SyncFailed | Forked | TakeInFailed | FellBehind | AttemptBegan | AttemptEnded | LeaveAsked | WrappedUp
+    | SyncFailed | Forked | TakeInFailed | FellBehind | AttemptBegan | AttemptEnded
+    | LeaveAsked | WrappedUp
 )  # fmt: skip
 
 
