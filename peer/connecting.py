@@ -11,11 +11,12 @@ import anyio
 
 from peer.notices import Notices
 from peer.swarm.interface import Network
-from swarmpb.exits import UserError
+from swarmpb.exits import Exit, UserError
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5.0
+JOIN_TRIES = 3
 
 
 class Connector:
@@ -30,8 +31,8 @@ class Connector:
         self._last_port = port
 
     async def join(self, initial_peers: Sequence[str]) -> Network:
-        """Join through one of these peers; `UserError` if none answers."""
-        network = await self._start(self._port, initial_peers)
+        """Join through one of these peers; `UserError` if none answers in some tries."""
+        network = await self._first(initial_peers)
         found = re.search(r"/tcp/(\d+)", next(iter(network.addresses), ""))
         # the others know this address, and p2pd would not look for another soon
         self._last_port = int(found[1]) if found else self._port
@@ -53,6 +54,17 @@ class Connector:
             else:
                 notices.over("network", "the network is there again")
                 return network
+
+    async def _first(self, initial_peers: Sequence[str]) -> Network:
+        for _ in range(JOIN_TRIES - 1):
+            try:
+                return await self._start(self._port, initial_peers)
+            except UserError as error:
+                if error.code is not Exit.SWARM_UNREACHABLE:
+                    raise
+                # a machine under load, or a bad link, does not answer within two seconds
+                log.info("trying again to join: %s", error)
+        return await self._start(self._port, initial_peers)
 
     async def _start(self, port: int, initial_peers: Sequence[str]) -> Network:
         # 1.6 s of imports, spent while the trainer process does its own
