@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from peer.averaging.attempt import Outcome
+from peer.averaging.coverage import Coverage
 from peer.averaging.links import UNKNOWN, Link, link_message
 from peer.averaging.state import GlobalState
 from peer.events import Phase
@@ -139,6 +140,28 @@ def progress_report(snapshot: Snapshot) -> coordinator_pb2.ProgressReport:
         version=SOFTWARE_VERSION,
         addresses=snapshot.addresses[:8],
         coverage=snapshot.coverage,
+    )
+
+
+def text_coverage(
+    coverage: Coverage, round_: int, pass_chunks: int
+) -> coordinator_pb2.Coverage | None:
+    """For the coordinator: how much of the text the state of a round has seen.
+
+    pass_chunks: in one pass through the text; None without a whole one. The agreed record counts
+    repetitions over the whole run: after the first pass `merged_again` is the most it can be.
+    """
+    if pass_chunks <= 0:
+        return None
+    passes = coverage.frontier // pass_chunks
+    merged = coverage.merged_within(passes * pass_chunks, (passes + 1) * pass_chunks)
+    again = min(merged, coverage.twice)
+    return coordinator_pb2.Coverage(
+        round=round_,
+        pass_chunks=pass_chunks,
+        passes=passes,
+        merged_once=merged - again,
+        merged_again=again,
     )
 
 

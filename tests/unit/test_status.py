@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.averaging.attempt import Outcome
+from peer.averaging.coverage import Coverage
 from peer.averaging.links import Link
 from peer.averaging.state import GlobalState
 from peer.display import _fit
@@ -26,10 +27,11 @@ from peer.status import (
     progress_report,
     round_outcome,
     status_reply,
+    text_coverage,
 )
 from peer.status_text import describe
 from peer.training.messages import Progress
-from swarmpb.v1 import control_pb2
+from swarmpb.v1 import control_pb2, coordinator_pb2
 
 ZEROS = np.zeros(4, np.float32)
 STATE = GlobalState(7, 700, ZEROS, ZEROS.copy())
@@ -272,3 +274,27 @@ def test_the_description_names_the_processes_and_the_coordinator() -> None:
         "daemon 100 MiB, trainer 300 MiB",
     ):
         assert expected in text
+
+
+# ---- the text ----------------------------------------------------------------------------
+
+
+def test_the_text_is_seen_once_twice_or_not_yet_in_the_present_pass() -> None:
+    first = text_coverage(Coverage(((0, 40), (60, 70)), claims=53), 5, 100)
+    assert first == coordinator_pb2.Coverage(
+        round=5, pass_chunks=100, passes=0, merged_once=47, merged_again=3
+    )
+    third = text_coverage(Coverage(((0, 210),), claims=212), 9, 100)
+    assert third == coordinator_pb2.Coverage(
+        round=9, pass_chunks=100, passes=2, merged_once=8, merged_again=2
+    )
+    assert text_coverage(Coverage(), 1, 0) is None
+
+
+def test_a_report_tells_coverage_and_where_the_peer_is_if_it_knows() -> None:
+    told = coordinator_pb2.Coverage(round=3, pass_chunks=9)
+    unknown, known = Snapshot("run", "QmA", "anna"), Snapshot("run", "QmA", "anna", coverage=told)
+    known.addresses = tuple(f"/{number}" for number in range(20))
+    assert not progress_report(unknown).HasField("coverage")
+    assert progress_report(known).coverage == told
+    assert len(progress_report(known).addresses) == 8
