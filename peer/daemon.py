@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from peer import events, machine
 from peer.averaging.attempt import Outcome
 from peer.averaging.state import GlobalState
-from peer.checkpoint_keeper import Checkpoints
+from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
 from peer.condition import Peer
 from peer.events import Phase
 from peer.membership import Position, SwarmView
@@ -71,7 +71,7 @@ class Daemon:
         metadata: RunMetadata,
         identity: PeerIdentity,
         reporter: Reporter,
-        checkpoint: GlobalState | None,
+        found: FoundCheckpoints,
         connect: Callable[[bool], Awaitable[Network]],
         notices: Notices,
     ) -> None:
@@ -84,18 +84,17 @@ class Daemon:
         reporter.snapshot = lambda: progress_report(self.snapshot())
         self._settings = settings
         self._spec = spec
-        self._checkpoint = checkpoint
         self._swarm = SwarmLife(spec, self.work, connect, self._post)
         self._trainers = TrainerSupervisor(
             spec.canonical(), spec.inner.batch_size, settings.trainer, self.work, self._post
         )
-        self._checkpoints = Checkpoints(settings.folder, self.work, notices)
+        self._checkpoints = Checkpoints(found, self.work, notices)
         self._presence = Presence(metadata, settings.folder, self.snapshot, self._on_view, notices)
         self._peer = Peer(
             peer_id=identity.peer_id,
             spec=spec,
             invitation=settings.invitation,
-            checkpoint=_position(checkpoint) if checkpoint else None,
+            checkpoint=_position(self._checkpoints.state) if self._checkpoints.state else None,
             known_round=metadata.known_round,
             known_tokens=metadata.known_tokens,
         )
@@ -203,9 +202,9 @@ class Daemon:
         await self._evaluate(state)
 
     async def _resume_checkpoint(self) -> None:
-        if self._checkpoint is not None:
-            self._checkpoints.saved_round = self._checkpoint.round
-            await self._begin(self._checkpoint)
+        state = self._checkpoints.take()
+        if state is not None:
+            await self._begin(state)
 
     async def _begin(self, state: GlobalState) -> None:
         self._swarm.history.arrive(state)
@@ -247,7 +246,7 @@ class Daemon:
             # the members take turns
             if outcome.member_index == state.round % outcome.members:
                 self._tasks.start_soon(self._evaluate, state)
-            if self._checkpoints.saved_round < 0:
+            if self._checkpoints.none_yet:
                 # not in half a minute: a run must not hang on nobody's loss
                 self._tasks.start_soon(self._checkpoints.save)
         elif state.round:

@@ -14,7 +14,7 @@ import anyio.to_thread
 import psutil
 
 from peer import events
-from peer.checkpoint import load_state
+from peer.checkpoint_keeper import FoundCheckpoints
 from peer.config import PeerConfig
 from peer.connecting import Connector
 from peer.control import serve_control
@@ -94,7 +94,7 @@ async def _take_part(
         try:
             metadata = await _find_run(request, coordinator)
             identity = _identity(request.folder / _IDENTITY)
-            checkpoint = await anyio.to_thread.run_sync(load_state, request.folder)
+            found = await anyio.to_thread.run_sync(FoundCheckpoints, request.folder)
         except OSError as error:
             raise state_folder_error(request.folder, error) from error
 
@@ -111,7 +111,7 @@ async def _take_part(
         await journal.open()
         stack.push_async_callback(journal.close)
         reporter = Reporter(coordinator, identity, journal, metadata.signed_spec())
-        daemon = Daemon(settings, metadata, identity, reporter, checkpoint, connect, notices)
+        daemon = Daemon(settings, metadata, identity, reporter, found, connect, notices)
         departure.daemon = daemon
         return await _run(request, daemon, runtime, notices)
 

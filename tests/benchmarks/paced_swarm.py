@@ -22,7 +22,8 @@ from coordinator.registration import sign
 from coordinator.service import CoordinatorService
 from coordinator.store import Store
 from peer.averaging.state import GlobalState
-from peer.checkpoint import save_state
+from peer.checkpoint import Checkpoint
+from peer.checkpoint_keeper import FoundCheckpoints
 from swarmpb.signing import OwnerKey
 from swarmpb.spec import RoundSpec, RunSpec, preset
 from tests.benchmarks.namespaces import Site
@@ -150,7 +151,7 @@ class PacedSwarm:
         state = GlobalState(0, 0, parameters, np.zeros(values, np.float32))
         for peer in peers:
             peer.folder.mkdir(parents=True)
-            save_state(peer.folder, state)
+            FoundCheckpoints(peer.folder).store.begin().keep(Checkpoint(state))
 
     def rounds(self, run_id: str) -> list[Round]:
         """All that the peers have told of their rounds."""
