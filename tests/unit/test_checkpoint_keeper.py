@@ -50,9 +50,12 @@ async def test_a_restarted_peer_goes_on_from_what_was_saved(tmp_path: Path) -> N
     assert checkpoints.state is not None
     assert checkpoints.state.header == state(3).header
     assert not work.has_state, "the swarm may be ahead: that is for others to decide"
-    await checkpoints.resume()
-    assert work.state.header == state(3).header
+    taken = checkpoints.take()
+    assert taken is not None
+    await work.begin(taken)
+    await checkpoints.save()
     assert not checkpoints.none_yet
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1, "it is there already"
 
 
 async def test_the_same_state_is_written_once_and_another_of_the_same_round_too(
