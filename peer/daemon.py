@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 
 from peer import events, machine
 from peer.averaging.attempt import Outcome
+from peer.averaging.coverage import decoded
 from peer.averaging.state import GlobalState
 from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
 from peer.condition import Peer
@@ -30,7 +31,14 @@ from peer.presence import Presence
 from peer.reporter import Reporter
 from peer.run_metadata import RunMetadata
 from peer.standstill import watch_standstill
-from peer.status import KEPT_DURATIONS, Snapshot, progress_report, round_outcome, round_reached
+from peer.status import (
+    KEPT_DURATIONS,
+    Snapshot,
+    progress_report,
+    round_outcome,
+    round_reached,
+    text_coverage,
+)
 from peer.supervisor import TrainerSupervisor
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network
@@ -287,10 +295,18 @@ class Daemon:
             addresses=self._swarm.network.addresses if self._swarm.network else (),
             link=self._swarm.link,
             round_seconds=list(self._round_seconds),
+            coverage=self._coverage(),
             recent=self._swarm.recent,
             resumed=self._peer.resumed,
             yields=self._peer.yields_since is not None,
         )
+
+    def _coverage(self) -> coordinator_pb2.Coverage | None:
+        if self.work.trainer is None or not self.work.has_state:
+            return None
+        state = self.work.state
+        coverage, pass_chunks = decoded(state.coverage), self.work.trainer.pass_chunks
+        return text_coverage(coverage, state.round, pass_chunks)
 
 
 def _position(state: GlobalState) -> Position:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from peer.averaging.coverage import decoded
 from peer.averaging.lineage import Lineage
+from peer.averaging.malformed import Malformed
 from peer.averaging.state import GlobalState
 from peer.membership import Position
-from peer.swarm.interface import Network
+from peer.swarm.interface import Network, Unreachable
 from peer.transfer.download import Download
 
 
@@ -38,6 +40,10 @@ class Fetcher:
         self._download = download
         state = await download.run(network, donors)
         self._download = None
+        try:
+            decoded(state.coverage)
+        except Malformed as error:
+            raise Unreachable(str(error)) from error
         return state
 
     async def _choose(self, offers: Sequence[Position]) -> Position | None:

@@ -16,6 +16,7 @@ from peer.averaging.coverage import (
     Chunks,
     Coverage,
     chunks_of,
+    decoded,
 )
 from peer.averaging.malformed import Malformed
 from peer.training.client import Trainer
@@ -96,7 +97,7 @@ def _next_chunks(encoded: bytes, own: str, done: set[int]) -> list[int]:
     # the longer nothing was merged, the longer the list, so that it is seldom made
     needed = min(MAX_LEASE, max(LEAST_LEASED, 4 * len(done)))
     try:
-        coverage = Coverage.decode(encoded)
+        coverage = decoded(encoded)
     except Malformed as error:
         log.warning("which chunks are trained cannot be told: %s", error)
         coverage = Coverage()

@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from peer.averaging.answers import fetch_part, send_answer
 from peer.averaging.codec_names import codec_named
-from peer.averaging.coverage import Coverage, after_round
+from peer.averaging.coverage import Coverage, after_round, decoded
 from peer.averaging.coverage import united as united_coverage
 from peer.averaging.history import KEPT_MANIFESTS, Branch, History
 from peer.averaging.lineage import KEPT_HEADERS, header_message, parse_header
@@ -94,7 +94,7 @@ class Archive:
         outer = self._spec.outer
         parts = [_as_agreed(held.get(part.index)) for part in roster.parts]
         claims = claims_of(roster, merged_members(roster, parts))
-        coverage = after_round(Coverage.decode(base.coverage), claims)
+        coverage = after_round(decoded(base.coverage), claims)
         answers = (
             (part, held[part.index].encoded if part.index in held else None)
             for part in roster.parts
@@ -111,7 +111,7 @@ class Archive:
         return state if branch is None else self._unite(state, coverage, branch)
 
     def _unite(self, state: GlobalState, coverage: Coverage, branch: Branch) -> GlobalState:
-        theirs = Coverage.decode(branch.state.coverage)
+        theirs = decoded(branch.state.coverage)
         both = united_coverage(coverage, theirs, branch.common.tokens // self._tokens_per_chunk)
         return united(state, branch.state, branch.common, both.encode())
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -141,6 +142,12 @@ class Coverage:
             raise Malformed(f"not a coverage: {error}") from error
         require(found.encode() == data, "the coverage is not in its one form")
         return found
+
+
+@lru_cache(maxsize=4)
+def decoded(data: bytes) -> Coverage:
+    """`Coverage.decode`, at once for the newest."""
+    return Coverage.decode(data)
 
 
 def after_round(before: Coverage, claims: Mapping[str, Claim]) -> Coverage:

@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +63,7 @@ class Trainer:
 
     totals = Progress(inner_steps=0, tokens=0, loss_sum=0.0)
     """Latest totals since the trainer started."""
+    pass_chunks = 0  # in one pass through the text; 0 until `ready`
 
     def __init__(
         self,
@@ -208,9 +208,9 @@ class Trainer:
         """End the process, within seconds whatever it does, and free what was held for it."""
         self._stopping = True
         if self._process.returncode is None:
-            _signal(self._process.terminate)
+            death.send_signal(self._process.terminate)
             if not (await asyncio.wait([self._dead], timeout=_STOP_SECONDS))[0]:
-                _signal(self._process.kill)
+                death.send_signal(self._process.kill)
         return await self.wait_dead()
 
     # ---- exchanges ---------------------------------------------------------------------
@@ -280,7 +280,7 @@ class Trainer:
         broken = await self._read_messages()
         self._writer.close()
         if broken:
-            _signal(self._process.kill)
+            death.send_signal(self._process.kill)
         status = await self._process.wait()
         os.close(self._memory)
         kills = memory_kills()
@@ -314,6 +314,7 @@ class Trainer:
             return
         if isinstance(message, Ready):
             self._vectors = SharedVectors(self._memory, message.parameters)
+            self.pass_chunks = message.pass_chunks
         future = self._answers.pop(type(message), None)
         if future is None:
             raise ValueError(f"an answer nobody asked for: {message}")
@@ -336,11 +337,6 @@ async def _spawn(start: TrainerStart) -> asyncio.subprocess.Process:
         # a file named torch.py in the user's folder is not ours to run
         env={**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": threads},
     )
-
-
-def _signal(send: Callable[[], None]) -> None:
-    with suppress(ProcessLookupError):  # it ended by itself just now
-        send()
 
 
 def _mark_seen(future: asyncio.Future[Any]) -> None:

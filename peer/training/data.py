@@ -46,6 +46,11 @@ class TextStream:
         self._text = text[: self._sequences * self._length].reshape(-1, self._length)
         self._seed = spec.seed
 
+    @property
+    def pass_chunks(self) -> int:
+        """Chunks in one pass; the last one may reach into the next."""
+        return -(-self._sequences // self._size)
+
     def batch(self, chunk: int) -> Tensor:
         """Tokens of a chunk, int64, shape (batch_size, sequence_length)."""
         if not 0 <= chunk < MAX_CHUNKS:

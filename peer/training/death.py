@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from peer.training.messages import Failed
@@ -63,3 +65,9 @@ async def last_words(stderr: asyncio.StreamReader | None) -> str:
     while stderr is not None and (piece := await stderr.read(_TAIL_BYTES)):
         tail = (tail + piece)[-_TAIL_BYTES:]
     return tail.decode(errors="replace").strip()
+
+
+def send_signal(send: Callable[[], None]) -> None:
+    """Signal a process that may have ended by itself just now."""
+    with suppress(ProcessLookupError):
+        send()

@@ -116,6 +116,8 @@ class Ready:
     KIND: ClassVar[str] = "ready"
     parameters: int
     device: str
+    pass_chunks: int = 0
+    """Chunks in one pass through the training text; 0: not known."""
 
 
 @dataclass(frozen=True)

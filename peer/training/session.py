@@ -122,7 +122,7 @@ def open_session(link: DaemonLink, start: TrainerStart) -> Session:
     memory = SharedVectors(start.memory, model.vector.numel())
     session = Session(inner, memory, data.validation_batches(held_out, spec))
     session.cut(0)
-    link.send(messages.Ready(model.vector.numel(), str(device)))
+    link.send(messages.Ready(model.vector.numel(), str(device), stream.pass_chunks))
     return session
 
 
