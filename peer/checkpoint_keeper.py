@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
+from google.protobuf.message import DecodeError
 
+from peer.averaging.history import History, ResumedWork
+from peer.averaging.lineage import Header, header_message, parse_header
+from peer.averaging.malformed import Malformed
 from peer.averaging.state import GlobalState
 from peer.checkpoint import Checkpoint, CheckpointStore
-from peer.membership import Position
+from peer.checkpoint_manifest import Pending
 from peer.notices import Notices
+from peer.training.death import TrainerDied
+from peer.training.messages import SnapshotWritten
 from peer.work import LocalWork
+from swarmpb.v1 import swarm_pb2
+
+log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 """Their folder's name inside a run's."""
 CHECKPOINT_SECONDS = 30.0
+_TRIES = 3
+"""Rounds that end while the trainer is copied make the copy useless."""
 
 
 class FoundCheckpoints:
@@ -30,14 +44,20 @@ class FoundCheckpoints:
 class Checkpoints:
     """Writes one every half a minute, if something has changed; gives back what was found."""
 
-    def __init__(self, found: FoundCheckpoints, work: LocalWork, notices: Notices) -> None:
+    def __init__(
+        self, found: FoundCheckpoints, work: LocalWork, history: History, notices: Notices
+    ) -> None:
         self._store = found.store
         self._newest = found.newest
-        self._saved: Position | None = None
-        """Of the state in the newest checkpoint, if this process wrote or used it."""
+        self._saved: tuple[bytes, int] | None = None
+        """Digest of the state in the newest checkpoint, and the inner steps done until then."""
+        self._saved_round: int | None = None
         self._writing = anyio.Lock()
         self._work = work
+        self._history = history
         self._notices = notices
+        self.written_at: float | None = None
+        """Monotonic seconds of the newest, if this process wrote it."""
 
     @property
     def state(self) -> GlobalState | None:
@@ -47,13 +67,23 @@ class Checkpoints:
     @property
     def none_yet(self) -> bool:
         """This process has neither written nor used one."""
-        return self._saved is None
+        return self._saved_round is None
 
-    def take(self) -> GlobalState | None:
-        """The state that was found, which this peer starts from."""
-        state = self.state
-        if state is not None:
-            self._saved = Position(state.round, state.digest)
+    async def take_up(self) -> GlobalState | None:
+        """The state that was found, which this peer begins with; the rest is put to its place."""
+        found = self._newest
+        if found is None:
+            return None
+        state, history = found.state, self._history
+        history.feedback.restore(found.residuals, state.parameters.size)
+        history.lineage.add_told(state.digest, _headers(found.lineage))
+        work = await self._work.take_up(found)
+        # rounds that were decided after it was written may have merged it
+        history.resumed = ResumedWork(work) if work is not None else None
+        self._saved_round = state.round
+        self._saved = (state.digest, self._work.inner_steps)
+        carried = f" and {found.pending.tokens:,} tokens of inner work" if work is not None else ""
+        log.info("resumed round %d%s", state.round, carried)
         return state
 
     async def keep(self) -> None:
@@ -63,25 +93,70 @@ class Checkpoints:
             await self.save()
 
     async def save(self) -> None:
-        """Write one now, unless the newest state is in it already."""
+        """Write one now, unless what this peer has is in it already."""
         async with self._writing:
-            await self._save()
+            if not self._work.has_state:
+                return
+            self._newest = None  # two vectors; who has a state does not go back to an older one
+            here = (self._work.state.digest, self._work.inner_steps)
+            if here == self._saved:
+                return
+            try:
+                self._saved_round = await self._write()
+            except OSError as error:
+                last = self._saved_round
+                since = "so far" if last is None else f"the last is of round {last}"
+                problem = f"no checkpoint can be written, {since}: {error.strerror or error}"
+                self._notices.trouble("checkpoint", problem)
+            else:
+                self._saved, self.written_at = here, time.monotonic()
+                again = f"checkpoints are written again: round {self._saved_round}"
+                self._notices.over("checkpoint", again)
 
-    async def _save(self) -> None:
-        if not self._work.has_state:
-            return
-        self._newest = None  # two vectors; who has a state does not go back to an older one
-        state = self._work.state
-        at = Position(state.round, state.digest)
-        if at == self._saved:
-            return
-        checkpoint = Checkpoint(state, merged_tokens=self._work.merged_tokens)
+    async def _write(self) -> int:
+        """The round of a new checkpoint; `OSError` if the disk does not take it."""
+        draft = await anyio.to_thread.run_sync(self._store.begin)
         try:
-            await anyio.to_thread.run_sync(lambda: self._store.begin().keep(checkpoint))
-        except OSError as error:
-            last = f"the last is of round {self._saved.round}" if self._saved else "so far"
-            problem = f"no checkpoint can be written, {last}: {error.strerror or error}"
-            self._notices.trouble("checkpoint", problem)
-        else:
-            self._saved = at
-            self._notices.over("checkpoint", f"checkpoints are written again: round {state.round}")
+            copied, written = await self._copy_of_the_trainer(draft.folder)
+            state, pending = copied if copied else (self._work.state, Pending())
+            checkpoint = Checkpoint(
+                state,
+                pending=pending,
+                residuals=self._history.feedback.arrays(),
+                merged_tokens=self._work.merged_tokens,
+                lineage=_encoded(self._history.lineage.newest_first(state.digest)),
+            )
+            await anyio.to_thread.run_sync(draft.keep, checkpoint, written)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(draft.drop)
+        return state.round
+
+    async def _copy_of_the_trainer(
+        self, folder: Path
+    ) -> tuple[tuple[GlobalState, Pending] | None, SnapshotWritten | None]:
+        """What the trainer has on top of the state, in a file of that folder, if it can be had."""
+        trainer = self._work.trainer
+        for _ in range(_TRIES if trainer is not None else 0):
+            copied = await self._work.snapshot(folder)
+            try:
+                written = await trainer.snapshot_written() if trainer is not None else None
+            except (TrainerDied, RuntimeError) as error:
+                log.debug("no copy of the trainer: %s", error)
+                break
+            if copied is not None and copied[0] is self._work.state:
+                return copied, written
+        return None, None
+
+
+def _encoded(headers: Sequence[Header]) -> bytes:
+    return swarm_pb2.Lineage(headers=[header_message(it) for it in headers]).SerializeToString()
+
+
+def _headers(encoded: bytes) -> list[Header]:
+    """What a lineage file says; nothing, if it is of another version."""
+    try:
+        return [parse_header(it) for it in swarm_pb2.Lineage.FromString(encoded).headers]
+    except (DecodeError, Malformed) as error:
+        log.warning("where the checkpoint's state comes from cannot be told: %s", error)
+        return []

@@ -96,7 +96,7 @@ class Daemon:
         self._trainers = TrainerSupervisor(
             spec.canonical(), spec.inner.batch_size, settings.trainer, self.work, self._post
         )
-        self._checkpoints = Checkpoints(found, self.work, notices)
+        self._checkpoints = Checkpoints(found, self.work, self._swarm.history, notices)
         self._presence = Presence(metadata, settings.folder, self.snapshot, self._on_view, notices)
         self._peer = Peer(
             peer_id=identity.peer_id,
@@ -124,6 +124,7 @@ class Daemon:
             tasks.start_soon(self._checkpoints.keep)
             tasks.start_soon(watch_standstill, self._presence.stood_still)
             await self._stopping.wait()
+            await self._checkpoints.save()  # while there is a trainer
             tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._say_farewell()
@@ -141,10 +142,8 @@ class Daemon:
         self._stopping.set()
 
     async def _say_farewell(self) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._checkpoints.save)
-            with anyio.move_on_after(FAREWELL_SECONDS):
-                await self.reporter.send()
+        with anyio.move_on_after(FAREWELL_SECONDS):
+            await self.reporter.send()
         if (network := self._swarm.network) is not None:
             with anyio.move_on_after(FAREWELL_SECONDS):
                 await self._presence.publish(network)
@@ -210,7 +209,7 @@ class Daemon:
         await self._evaluate(state)
 
     async def _resume_checkpoint(self) -> None:
-        state = self._checkpoints.take()
+        state = await self._checkpoints.take_up()
         if state is not None:
             await self._begin(state)
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import FlatVector
+from peer.averaging.coverage import NO_CHUNKS
 from peer.averaging.local import Fate
 from peer.averaging.parts import MAX_TOKENS
 from peer.averaging.state import GlobalState
+from peer.checkpoint import Checkpoint
+from peer.checkpoint_manifest import Pending
 from peer.leasing import Leasing, Trained
 from peer.swarm.interface import Refused
-from peer.training.client import Trainer
+from peer.training.client import NotResumed, Trainer
 from peer.training.death import TrainerDied
-from peer.training.messages import CutDone, Progress
+from peer.training.messages import CutDone, Progress, SnapshotTaken
+
+log = logging.getLogger(__name__)
 
 TRAINER_PATIENCE = 4.5
 """Seconds that a trainer may take to answer; a little less than a leader waits for a cut."""
@@ -45,6 +52,10 @@ class LocalWork:
         self._trainer: Trainer | None = None
         self._merged = NOTHING_DONE
         """The trainer's totals up to which its work is merged, or was dropped."""
+        self._carried = Pending()
+        """Of the trainer of an earlier process, resumed and in no round yet."""
+        self._resumed: GlobalState | None = None
+        """The trainer is at this state already, and has work of a checkpoint on top."""
         self._cut: CutDone | None = None
         self._finished_steps = 0
         self.merged_tokens = 0
@@ -77,7 +88,17 @@ class LocalWork:
     def _trained(self) -> Trained | None:
         if self._trainer is None:
             return None
-        return Trained(self._trainer, self._merged.inner_steps)
+        return Trained(self._trainer, self._merged.inner_steps, tuple(self._carried.chunks))
+
+    def _pending_at(self, totals: CutDone | SnapshotTaken) -> Pending:
+        """What is in no round yet when the trainer has these totals."""
+        carried, merged, trained = self._carried, self._merged, self._trained()
+        return Pending(
+            chunks=sorted(trained.chunks(totals.inner_steps)) if trained else [],
+            inner_steps=carried.inner_steps + totals.inner_steps - merged.inner_steps,
+            tokens=carried.tokens + totals.tokens - merged.tokens,
+            loss_sum=carried.loss_sum + totals.loss_sum - merged.loss_sum,
+        )
 
     async def attach(self, trainer: Trainer) -> None:
         """Work with this trainer from now on; a restarted one takes the global parameters."""
@@ -87,6 +108,7 @@ class LocalWork:
             if loaded is not None:
                 await trainer.load(loaded.parameters, loaded.tokens, loaded.digest.hex())
         self._trainer, self._cut, self._merged = trainer, None, NOTHING_DONE
+        self._carried, self._resumed = Pending(), None
         self.leasing.renew()
 
     def detach(self) -> None:
@@ -119,7 +141,7 @@ class LocalWork:
     @property
     def pending_tokens(self) -> int:
         """Trained and not merged yet."""
-        return max(0, self.totals.tokens - self._merged.tokens)
+        return self._carried.tokens + max(0, self.totals.tokens - self._merged.tokens)
 
     # ---- rounds ------------------------------------------------------------------------
 
@@ -159,11 +181,10 @@ class LocalWork:
             self._cut = await trainer.cut()
         except TrainerDied as error:
             raise Refused(f"this peer's trainer died: {error}") from error
-        steps = self._cut.inner_steps - self._merged.inner_steps
-        loss = (self._cut.loss_sum - self._merged.loss_sum) / steps if steps else math.nan
-        tokens = min(self._cut.tokens - self._merged.tokens, MAX_TOKENS)
-        trained = Trained(trainer, self._merged.inner_steps)
-        chunks = trained.cut(self._cut.inner_steps)
+        pending, trained = self._pending_at(self._cut), self._trained()
+        loss = pending.loss_sum / pending.inner_steps if pending.inner_steps else math.nan
+        tokens = min(pending.tokens, MAX_TOKENS)
+        chunks = trained.cut(self._cut.inner_steps) if trained else NO_CHUNKS
         return LocalCut(trainer.vectors.outbox, tokens, loss, chunks)
 
     async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
@@ -174,23 +195,72 @@ class LocalWork:
             # the trainer that cut is gone; the one that took its place has the old state
             shift = state.parameters - self.state.parameters
         elif outcome.merged:
-            self._merged = Progress(cut.inner_steps, cut.tokens, cut.loss_sum)
+            self._is_in_a_round(cut)
         await self._move(state, shift, outcome)
 
     async def follow(
         self, state: GlobalState, shift: FlatVector, fate: Fate, outcome: Outcome | None
     ) -> None:
         cut, self._cut = self._cut, None
-        if cut is not None and fate is not Fate.CARRIED:
-            self._merged = Progress(cut.inner_steps, cut.tokens, cut.loss_sum)
         if outcome is not None and outcome.merged:
             self.merged_tokens += outcome.tokens
+        if fate is not Fate.CARRIED:
+            if cut is None and not self._carried.tokens:
+                # the trainer that had that work is gone
+                shift = state.parameters - self.state.parameters
+            elif fate is Fate.MERGED and outcome is None:
+                self.merged_tokens += self._carried.tokens
+            self._is_in_a_round(cut)
         await self._move(state, shift, outcome)
 
+    def _is_in_a_round(self, cut: CutDone | None) -> None:
+        """What was trained up to a cut is not pending any more; nor what an earlier process had."""
+        self._carried = Pending()
+        if cut is not None:
+            self._merged = Progress(cut.inner_steps, cut.tokens, cut.loss_sum)
+
+    # ---- checkpoints -------------------------------------------------------------------
+
+    async def snapshot(self, folder: Path) -> tuple[GlobalState, Pending] | None:
+        """Have the trainer copy what it has to a folder; what that sits on, and what it holds.
+
+        None: there is no trainer, or the state moved on meanwhile. The file is whole once the
+        trainer's `snapshot_written` says so.
+        """
+        trainer, state = self._trainer, self._state
+        if trainer is None or state is None:
+            return None
+        try:
+            taken = await trainer.snapshot(folder)
+        except TrainerDied:
+            return None  # told by `wait_dead`
+        if self._trainer is not trainer or self._state is not state:
+            return None
+        return (state, self._pending_at(taken)) if taken.base == state.digest.hex() else None
+
+    async def take_up(self, checkpoint: Checkpoint) -> FlatVector | None:
+        """Hand a checkpoint to the trainer; its inner work theta - phi, shape (n,), if it has any.
+
+        `begin` with its state afterwards.
+        """
+        trainer, state, local = self._trainer, checkpoint.state, checkpoint.local
+        self.merged_tokens = checkpoint.merged_tokens
+        if trainer is None or local is None:
+            return None
+        try:
+            await trainer.resume(local, state.digest.hex(), state.tokens)
+            await trainer.cut()
+        except (NotResumed, TrainerDied) as error:
+            log.warning("the checkpoint's inner work is lost: %s", error)
+            return None
+        self._resumed, self._carried = state, checkpoint.pending
+        work: FlatVector = state.parameters - trainer.vectors.outbox
+        return work
+
     async def begin(self, state: GlobalState) -> None:
-        """Start from a state, without any work of this peer on top."""
+        """Start from a state; without any work of this peer on top, unless it is taken up."""
         self._state = state
-        if self._trainer is not None:
+        if self._trainer is not None and self._resumed is not state:
             with suppress(TrainerDied):  # told by `wait_dead`; the next one loads this state
                 await self._trainer.load(state.parameters, state.tokens, state.digest.hex())
         self.leasing.renew()

@@ -6,6 +6,7 @@ have it: each member for its own parts, each owner for its answers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -13,6 +14,10 @@ import numpy as np
 from peer.averaging.codecs import SLAB, Codec, FlatVector, slabs
 from peer.averaging.parts import Part
 from peer.averaging.vectors import empty_vector
+
+_SENT = "sent"
+_ANSWERED = "answered-"
+_ANSWERED_PLACE = re.compile(rf"{_ANSWERED}(\d{{1,15}})-(\d{{1,15}})")
 
 
 class Work:
@@ -67,6 +72,24 @@ class ErrorFeedback:
         self._sent = None
         self._answered.clear()
 
+    def arrays(self) -> dict[str, FlatVector]:
+        """All of it, by name, for a checkpoint; these vectors are not written to any more."""
+        found = {f"{_ANSWERED}{start}-{stop}": it for (start, stop), it in self._answered.items()}
+        return found if self._sent is None else {_SENT: self._sent, **found}
+
+    def restore(self, arrays: Mapping[str, FlatVector], values: int) -> None:
+        """Take what `arrays` gave up; what does not fit a vector of shape (values,) is left out."""
+        self.forget()
+        for name, vector in arrays.items() if self._lossy else ():
+            if vector.dtype != np.float32 or not np.isfinite(vector).all():
+                continue
+            if name == _SENT and vector.shape == (values,):
+                self._sent = vector
+            elif place := _ANSWERED_PLACE.fullmatch(name):
+                start, stop = int(place[1]), int(place[2])
+                if stop <= values and vector.shape == (stop - start,):
+                    self._answered[start, stop] = vector
+
     def work(self, base: FlatVector, cut: FlatVector) -> Work:
         """What to send for global parameters theta and local ones phi, shape (n,) each."""
         return Work(base, cut, self._sent, self._lossy)
@@ -95,7 +118,8 @@ class ErrorFeedback:
             if sum(part.values for part in sent) == work.lost.size:
                 self._sent = work.lost
             else:
-                self._sent = np.zeros_like(work.lost) if self._sent is None else self._sent
+                # a copy: a checkpoint may be writing the old one
+                self._sent = np.zeros_like(work.lost) if self._sent is None else self._sent.copy()
                 for part in sent:
                     self._sent[part.where] = work.lost[part.where]
         for part, lost in answered.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from peer.averaging.history import History
 from peer.averaging.state import GlobalState
 from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
 from peer.notices import Notices
@@ -30,7 +31,7 @@ def some_work() -> LocalWork:
 
 
 def keeper(folder: Path, work: LocalWork) -> Checkpoints:
-    return Checkpoints(FoundCheckpoints(folder), work, Notices())
+    return Checkpoints(FoundCheckpoints(folder), work, History("int8"), Notices())
 
 
 async def test_who_has_no_state_writes_none(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ async def test_a_restarted_peer_goes_on_from_what_was_saved(tmp_path: Path) -> N
     assert checkpoints.state is not None
     assert checkpoints.state.header == state(3).header
     assert not work.has_state, "the swarm may be ahead: that is for others to decide"
-    taken = checkpoints.take()
+    taken = await checkpoints.take_up()
     assert taken is not None
     await work.begin(taken)
     await checkpoints.save()
