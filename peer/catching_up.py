@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import psutil
+
 from peer.averaging.history import Branch
-from peer.averaging.lineage import Header
+from peer.averaging.lineage import KEPT_HEADERS, Header
 from peer.averaging.malformed import Malformed
 from peer.averaging.rounds import Rounds
 from peer.events import Synchronise, TakeIn
@@ -22,6 +24,8 @@ from peer.work import LocalWork
 log = logging.getLogger(__name__)
 
 ASKED_HOLDERS = 2
+LEAST_HEADERS = 256
+"""Of a state's history; more rounds than halves of a split swarm are usually apart."""
 
 
 class Apart(Exception):
@@ -38,16 +42,18 @@ async def catch_up(rounds: Rounds, work: LocalWork, fetcher: Fetcher, wanted: Sy
     Raises `Unreachable` if its holders cannot give it, `Apart` if that would give up what this
     peer's half of a split swarm has merged.
     """
-    if work.trainer is None:
+    if work.trainer is None and work.has_state:
         raise Unreachable("the trainer is being restarted")
     with work.moving():
         if work.has_state and await _replay(rounds, wanted):
             return
-        await _learn_lineage(rounds, wanted.position, wanted.holders)
+        own = work.state.round if work.has_state else wanted.position.round
+        wanted_headers = min(KEPT_HEADERS, max(0, wanted.position.round - own) + LEAST_HEADERS)
+        await _learn_lineage(rounds, wanted.position, wanted.holders, wanted_headers)
         common = _common(rounds, work, wanted.position)
         if common is not None and not wanted.give_up:
             raise Apart(common)
-        parameters = work.trainer.vectors.inbox.size
+        parameters = _parameters(rounds, work, wanted.position)
         state = await fetcher.fetch(rounds.network, wanted.holders, wanted.position, parameters)
         if work.has_state:
             await rounds.jump(wanted.holders[0], state)
@@ -56,11 +62,24 @@ async def catch_up(rounds: Rounds, work: LocalWork, fetcher: Fetcher, wanted: Sy
             await work.begin(state)
 
 
+def _parameters(rounds: Rounds, work: LocalWork, at: Position) -> int:
+    """The length of the run's vector: the model's, or what a state's header says of it."""
+    if work.trainer is not None:
+        return work.trainer.vectors.inbox.size
+    header = rounds.history.lineage.get(at.digest)
+    if header is None:
+        raise Unreachable("the model is not built yet, and nobody says how large the state is")
+    room = psutil.virtual_memory().available // 2
+    if 8 * header.parameters > room:
+        raise Unreachable(f"its {header.parameters:,} parameters do not fit into memory")
+    return header.parameters
+
+
 async def take_in(rounds: Rounds, work: LocalWork, wanted: TakeIn) -> None:
     """Have the other half's state at hand for the next round; `Unreachable` if it is not one."""
     if work.trainer is None:
         raise Unreachable("the trainer is being restarted")
-    await _learn_lineage(rounds, wanted.position, wanted.holders)
+    await _learn_lineage(rounds, wanted.position, wanted.holders, KEPT_HEADERS)
     common = _common(rounds, work, wanted.position)
     if common is None:
         raise Unreachable("it has nothing that was merged since the two went apart")
@@ -82,10 +101,10 @@ async def _replay(rounds: Rounds, wanted: Synchronise) -> bool:
     return False
 
 
-async def _learn_lineage(rounds: Rounds, at: Position, holders: Sequence[str]) -> None:
+async def _learn_lineage(rounds: Rounds, at: Position, holders: Sequence[str], most: int) -> None:
     for holder in holders[:ASKED_HOLDERS]:
         try:
-            await rounds.archive.learn_lineage(holder, at.digest)
+            await rounds.archive.learn_lineage(holder, at.digest, most)
         except (Unreachable, Refused, Malformed) as error:
             log.debug("no lineage from %s: %s", short(holder), error)
             continue

@@ -86,7 +86,9 @@ class Daemon:
         spec = metadata.spec
         self.work = LocalWork(
             identity.peer_id,
-            Callbacks(self._began, self._adopted, self._concluded, self._fell_behind),
+            Callbacks(
+                self._began, self._adopted, self._concluded, self._fell_behind, self._dropped
+            ),
         )
         self.reporter = reporter
         reporter.snapshot = lambda: progress_report(self.snapshot())
@@ -271,6 +273,10 @@ class Daemon:
     def _fell_behind(self, reason: str) -> None:
         log.warning("%s", reason)
         self._post(events.FellBehind(reason))
+
+    def _dropped(self, state: GlobalState, reason: str) -> None:
+        log.warning("the downloaded state of round %d is of no use: %s", state.round, reason)
+        self._post(events.StateDropped(_position(state), reason))
 
     # ---- status ------------------------------------------------------------------------
 

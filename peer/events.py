@@ -69,6 +69,14 @@ class StateAdopted:
 
 
 @dataclass(frozen=True)
+class StateDropped:
+    """The state that was downloaded while the model was built does not fit it."""
+
+    position: Position
+    reason: str
+
+
+@dataclass(frozen=True)
 class SyncProgress:
     """How far a state download is, in words."""
 
@@ -125,8 +133,8 @@ class WrappedUp:
 
 
 Event = (
-    TrainerReady | TrainerLost | SwarmJoined | SwarmLost | ViewSeen | StateAdopted | SyncProgress
-    | SyncFailed | Forked | TakeInFailed | FellBehind | AttemptBegan | AttemptEnded
+    TrainerReady | TrainerLost | SwarmJoined | SwarmLost | ViewSeen | StateAdopted | StateDropped
+    | SyncProgress | SyncFailed | Forked | TakeInFailed | FellBehind | AttemptBegan | AttemptEnded
     | LeaveAsked | WrappedUp
 )  # fmt: skip
 

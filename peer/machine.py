@@ -23,6 +23,7 @@ from peer.events import (
     Phase,
     RestartTrainer,
     StateAdopted,
+    StateDropped,
     SwarmJoined,
     SwarmLost,
     SyncFailed,
@@ -123,7 +124,14 @@ def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
     if event.run_tokens >= peer.spec.stop.tokens:
         ending = enter(peer, Phase.LEAVING, "the run has reached its target: handing over")
         return do(replace(ending, finished=True), Train(on=False), WrapUp())
+    if not peer.trainer_ready:
+        return enter(peer, Phase.JOINING, "building the model")
     return do(enter(peer, Phase.TRAINING, f"round {event.position.round + 1}"), Train(on=True))
+
+
+def _state_dropped(peer: Peer, event: StateDropped, now: float) -> Peer:
+    peer = replace(peer, position=None, run_tokens=0)
+    return _sync_failed(peer, SyncFailed(event.position, event.reason), now)
 
 
 def _sync_progress(peer: Peer, event: SyncProgress, now: float) -> Peer:
@@ -208,6 +216,7 @@ _HANDLERS: dict[type[Event], Callable[[Peer, Any, float], Peer]] = {
     SwarmLost: _swarm_lost,
     ViewSeen: view_seen,
     StateAdopted: _state_adopted,
+    StateDropped: _state_dropped,
     SyncProgress: _sync_progress,
     SyncFailed: _sync_failed,
     Forked: _forked,

@@ -32,11 +32,15 @@ def view_seen(peer: Peer, event: ViewSeen, now: float) -> Peer:
     if event.trainer_trouble and peer.trainer_ready:
         return replace(enter(peer, Phase.SYNCING, event.trainer_trouble), due_since=None)
     changing = peer.entering or peer.syncing is not None or peer.attempt_by is not None
-    if changing or not (peer.joined and peer.trainer_ready):
+    if changing or not peer.joined:
         return peer
     others = event.view.others(peer.peer_id)
     at = halves.head(others, _own_facts(peer, event), [position for position, _ in distrusted])
     own = peer.position
+    if not peer.trainer_ready:
+        # what others hold can be had while the model is being built
+        early = own is None and peer.checkpoint is None and at is not None
+        return _synchronise(peer, event, at, now) if early and at else peer
     if own is None:
         return _enter(peer, event, at, now)
     if at is not None and halves.is_behind(own, at, event.ancestors):

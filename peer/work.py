@@ -38,6 +38,7 @@ class Callbacks:
     adopted: Callable[[GlobalState, Outcome | None], None]
     concluded: Callable[[Outcome], None]
     fell_behind: Callable[[str], None]
+    dropped: Callable[[GlobalState, str], None]
 
 
 class LocalWork:
@@ -105,11 +106,19 @@ class LocalWork:
         loaded = None
         while self._state is not loaded:  # a round may end while it loads
             loaded = self._state
-            if loaded is not None:
+            if loaded is not None and loaded.parameters.size != trainer.vectors.inbox.size:
+                self._drop(loaded, trainer.vectors.inbox.size)
+            elif loaded is not None:
                 await trainer.load(loaded.parameters, loaded.tokens, loaded.digest.hex())
         self._trainer, self._cut, self._merged = trainer, None, NOTHING_DONE
         self._carried, self._resumed = Pending(), None
         self.leasing.renew()
+
+    def _drop(self, state: GlobalState, values: int) -> None:
+        """A state that came before there was a model does not fit it."""
+        self._state = self._previous = None
+        reason = f"it has {state.parameters.size:,} parameters, the run's model {values:,}"
+        self._callbacks.dropped(state, reason)
 
     def detach(self) -> None:
         """The trainer is gone; so is what it had not merged."""

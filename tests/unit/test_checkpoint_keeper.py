@@ -26,7 +26,7 @@ def state(round_: int, value: float = 0.5) -> GlobalState:
 def some_work() -> LocalWork:
     return LocalWork(
         "own",
-        Callbacks(lambda it: None, lambda it, outcome: None, lambda it: None, lambda it: None),
+        Callbacks(*[lambda *_: None] * 5),
     )
 
 

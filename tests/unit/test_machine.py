@@ -27,6 +27,7 @@ from peer.events import (
     RestartTrainer,
     ResumeCheckpoint,
     StateAdopted,
+    StateDropped,
     Stop,
     SwarmJoined,
     SwarmLost,
@@ -741,6 +742,36 @@ def test_whatever_happens_the_machine_keeps_its_promises(begin: Any, steps: Any)
         if before.phase is Phase.LEAVING:
             assert after.phase in (Phase.LEAVING, Phase.STOPPED)
             assert Train(on=True) not in effects
+
+
+# ---- while the model is being built --------------------------------------------------------
+
+
+def test_a_newcomer_downloads_while_its_model_is_built() -> None:
+    story = Story()
+    story.happens(SwarmJoined())
+    assert story.sees(facts("bert", at(9))) == (Synchronise(at(9), ("bert",)),)
+    assert story.adopts(at(9)) == (), "there is nobody to train yet"
+    assert (story.phase, story.reason) == (Phase.JOINING, "building the model")
+    assert story.happens(TrainerReady()) == (Train(on=True),)
+
+
+def test_who_has_a_checkpoint_waits_for_its_model_to_take_it_up() -> None:
+    story = Story(checkpoint=at(8))
+    story.happens(SwarmJoined())
+    assert story.sees(facts("bert", at(9))) == ()
+
+
+def test_a_state_that_does_not_fit_the_model_is_dropped_and_not_asked_for_again_soon() -> None:
+    story = Story()
+    story.happens(SwarmJoined())
+    story.sees(facts("eve", at(9)))
+    story.adopts(at(9))
+    story.happens(StateDropped(at(9), "it has 5 parameters"))
+    assert "5 parameters" in story.reason
+    story.happens(TrainerReady())
+    assert story.peer.position is None
+    assert story.sees(facts("eve", at(9))) == ()
 
 
 # ---- a split swarm -----------------------------------------------------------------------
