@@ -73,6 +73,8 @@ class Exchange:
         self._taken: dict[int, HeldPart] = {}
         self.lost: set[int] = set()
         """Members that were unreachable, or silent."""
+        self.unsendable = ""
+        """What is wrong with this member's own values, if they are no numbers to send."""
         self._uploading: set[int] = set()
         """Members whose upload has begun."""
         self.owned = [
@@ -164,7 +166,7 @@ class Exchange:
                     await stream.send_data(memoryview(await self._encode(part)), seconds)
             except ValueError as error:
                 # this peer's own values are no numbers to send: the owner leaves it out
-                log.debug("no upload: %s", error)
+                self.unsendable = str(error)
             await stream.finish(seconds)
         except Unreachable:
             return  # the answers say why, or come all the same
@@ -199,6 +201,7 @@ class Exchange:
             try:
                 owned.offer(self._own, await self._encode(owned.part))
             except ValueError as error:
+                self.unsendable = str(error)
                 owned.leave_out(self._own, f"refused: {error}")
 
     async def _give_up_absent(self, seconds: float) -> None:

@@ -203,6 +203,10 @@ class Rounds:
             self.local.fell_behind(f"round {attempt.base.round} was committed, but {error}")
         finally:
             self.abandon(attempt)
+            if attempt.exchange is not None and attempt.exchange.unsendable:
+                # they would be refused in every round to come
+                log.warning("training starts over: %s", attempt.exchange.unsendable)
+                await self.local.start_over()
             if attempt is not self.history.doubt:
                 attempt.shed()
 

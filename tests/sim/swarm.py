@@ -64,6 +64,8 @@ class SimulatedPeer:
         self.concluded = anyio.Event()
         self.concluded_at = 0.0
         self.lost_because = ""
+        self.started_over = 0
+        """How often its trainer had to go back to the global parameters."""
         self.rounds: Rounds
 
     @property
@@ -113,7 +115,7 @@ class SimulatedPeer:
         self.local = self.local + shift
 
     async def start_over(self) -> None:
-        pass
+        self.started_over += 1
 
     async def conclude(self, outcome: Outcome) -> None:
         self._note(outcome)

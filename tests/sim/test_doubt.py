@@ -79,3 +79,18 @@ async def test_a_peer_whose_own_parameters_are_not_finite_does_not_lead() -> Non
             assert "not finite" in peer.reason, "who has cut is told why it was in vain"
         await swarm.attempt(leader=1)
         assert [peer.state.round for peer in swarm.peers] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("leader", [0, 1])
+@pytest.mark.parametrize("codec", ["fp32", "int4"])
+async def test_a_peer_whose_numbers_have_grown_too_large_to_send_starts_over(
+    codec: str, leader: int
+) -> None:
+    """Its work would be refused in this round and in all that follow."""
+    async with simulated_swarm(3, codec) as swarm:
+        for peer in swarm.peers:
+            peer.trains(swarm.random)
+        swarm.peers[1].local[3] = 1e6
+        await swarm.attempt(leader)
+        assert [peer.state.round for peer in swarm.peers] == [1, 1, 1]
+        assert [peer.started_over for peer in swarm.peers] == [0, 1, 0]
