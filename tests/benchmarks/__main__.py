@@ -7,6 +7,7 @@ import signal
 import sys
 
 NAMES = {
+    "churn": "peers killed, frozen, cut off and joining: what is lost, who waits (root)",
     "averaging": "our averaging against stock hivemind's and gloo's: speed, cost, error",
     "agreement": "one digest after each of 200 rounds, while peers are killed and join",
     "inner_outer": "inner and outer settings of the demo, simulated",

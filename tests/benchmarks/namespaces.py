@@ -7,19 +7,23 @@ host's network is not touched. Both ends of a site's link are shaped with `tbf` 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
 _PREFIX = "murmuration"
+_NAMES = Path("/var/run/netns")
+_CLONE_NEWNET = 0x40000000
 _NAME = re.compile(rf"{_PREFIX}-(\d+)-(?:hub|\d+)")
 _BURST_BYTES = 32 * 1024
 """What may pass at once: ten milliseconds at 25 Mbit/s, little against any transfer."""
@@ -49,6 +53,12 @@ class Site:
     def command(self, arguments: Sequence[str | os.PathLike[str]]) -> list[str]:
         """A command line that runs `arguments` at this site, as the same process."""
         return ["ip", "netns", "exec", self.name, *(os.fspath(it) for it in arguments)]
+
+    def enter(self) -> None:
+        """Move this process, which must have one thread, and all it starts to this site."""
+        with (_NAMES / self.name).open() as file:
+            if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), f"cannot enter {self.name}")
 
     def bytes_sent(self) -> int:
         """By this site's interface so far, headers included; shaped or not."""
@@ -81,6 +91,25 @@ class Sites:
         self.unshape(index)
         for place, device in ((self.places[index].name, "eth0"), (self._hub, f"site{index}")):
             _run("tc", "-n", place, "qdisc", "add", "dev", device, "root", *limits)
+
+    def split(self, *sides: Sequence[int]) -> None:
+        """From now on no packet passes between these sides; who is on none stays on the first."""
+        for number, side in enumerate(sides):
+            if number:
+                _run("ip", "-n", self._hub, "link", "add", f"bridge{number}", "type", "bridge")
+                _run("ip", "-n", self._hub, "link", "set", f"bridge{number}", "up")
+                self._move(side, f"bridge{number}")
+
+    def heal(self) -> None:
+        """All sites on one bridge again."""
+        self._move(range(len(self.places)), "bridge0")
+        with suppress(subprocess.CalledProcessError):  # as many as there were sides
+            for number in range(1, len(self.places)):
+                _run("ip", "-n", self._hub, "link", "delete", f"bridge{number}")
+
+    def _move(self, side: Iterable[int], bridge: str) -> None:
+        for index in side:
+            _run("ip", "-n", self._hub, "link", "set", f"site{index}", "master", bridge)
 
     def unshape(self, index: int) -> None:
         """Let a site send and receive as fast as the machine can."""

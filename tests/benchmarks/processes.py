@@ -88,9 +88,12 @@ class BenchmarkProcess:
         os.close(self._orders)
         os.close(self._replies)
 
+    def told(self) -> str:
+        """The end of its log."""
+        return self._log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:]
+
     def _died(self, how: str) -> ProcessDied:
-        told = self._log.read_text(encoding="utf-8", errors="replace")[-_LOG_TAIL:]
-        return ProcessDied(f"{self.name} {how}; its log ends:\n{told}")
+        return ProcessDied(f"{self.name} {how}; its log ends:\n{self.told()}")
 
 
 class Nursery:
@@ -126,7 +129,7 @@ class Nursery:
         orders, say = os.pipe()
         listen, replies = os.pipe()
         with log.open("wb") as errors:
-            order = {"module": f"{__package__}.{module}", "function": function}
+            order = {"module": _full(module), "function": function}
             told = self._ask(order, [orders, replies, errors.fileno(), shared], HATCH_SECONDS)
         os.close(orders)
         os.close(replies)
@@ -143,9 +146,9 @@ class Nursery:
 
 @contextmanager
 def nursery(folder: Path, *modules: str) -> Iterator[Nursery]:
-    """Processes of these modules of this package, with logs in `folder`."""
+    """Processes of these modules, of this package if not said, with logs in `folder`."""
     ours, theirs = socket.socketpair()
-    names = [f"{__package__}.{module}" for module in modules]
+    names = [_full(module) for module in modules]
     command = [sys.executable, "-m", f"{__package__}.nursery", *names]
     with ours, theirs, (folder / "nursery.log").open("wb") as log:
         # one thread a process: more would fight for the cores that other peers need
@@ -167,6 +170,10 @@ def nursery(folder: Path, *modules: str) -> Iterator[Nursery]:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+
+def _full(module: str) -> str:
+    return module if "." in module else f"{__package__}.{module}"
 
 
 def usage_of(processes: Iterable[BenchmarkProcess]) -> Usage:

@@ -22,6 +22,7 @@ import peer.swarm.libp2p  # noqa: F401  slow, so once for all forks
 from peer import cli, daemon, machine, membership, presence
 from peer.averaging.attempt import Outcome
 from peer.averaging.codecs import FlatVector
+from peer.averaging.coverage import decoded
 from peer.averaging.deadlines import DEADLINES, Deadlines
 from peer.averaging.local import Fate
 from peer.averaging.rounds import Rounds
@@ -30,7 +31,7 @@ from peer.training import client
 from peer.work import LocalWork
 from tests.benchmarks.nursery import Orders
 
-__all__ = ["WITNESS", "run"]
+__all__ = ["WITNESS", "WitnessedWork", "run", "write"]
 
 WITNESS = "MURMURATION_WITNESS"
 """Environment: the file that takes the lines."""
@@ -71,30 +72,44 @@ class WitnessedWork(LocalWork):
     async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
         await super().adopt(state, shift, outcome)
         how = "merged" if outcome.merged else "left out"
-        _write(how=how, attempt=outcome.attempt.hex(), **_named(state))
+        write(how=how, **_of(outcome), **_named(state))
 
     async def follow(
         self, state: GlobalState, shift: FlatVector, fate: Fate, outcome: Outcome | None
     ) -> None:
         await super().follow(state, shift, fate, outcome)
         how = "merged" if outcome and outcome.merged else "followed"
-        attempt = {"attempt": outcome.attempt.hex()} if outcome else {}
-        _write(how=how, **attempt, **_named(state))
+        write(how=how, **_of(outcome), **_named(state))
 
     async def begin(self, state: GlobalState) -> None:
         await super().begin(state)
-        _write(how="began", **_named(state))
+        write(how="began", **_named(state))
 
     async def conclude(self, outcome: Outcome) -> None:
-        _write(how="void", attempt=outcome.attempt.hex(), reason=outcome.reason)
+        write(how="void", attempt=outcome.attempt.hex(), reason=outcome.reason)
         await super().conclude(outcome)
 
 
+def _of(outcome: Outcome | None) -> dict[str, Any]:
+    if outcome is None:
+        return {}
+    merged = {"tokens": outcome.tokens * outcome.merged, "seconds": outcome.seconds}
+    return {"attempt": outcome.attempt.hex(), **merged}
+
+
 def _named(state: GlobalState) -> dict[str, Any]:
-    return {"round": state.round, "digest": state.digest.hex()}
+    coverage = decoded(state.coverage)
+    return {
+        "round": state.round,
+        "digest": state.digest.hex(),
+        "parents": [it.hex() for it in state.parents],
+        "chunks": coverage.merged,
+        "claims": coverage.claims,
+    }
 
 
-def _write(**fields: Any) -> None:
+def write(**fields: Any) -> None:
+    """Add a line to this peer's file."""
     line = json.dumps({"at": time.time(), **fields}) + "\n"
     with Path(os.environ[WITNESS]).open("a") as file:
         file.write(line)

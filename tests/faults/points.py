@@ -86,9 +86,8 @@ class Watch:
             if self._arrived >= 4 * self._downloading.parameters:
                 self._pass(Place.DOWNLOADING)
 
-    def writing_checkpoint(self, round_: int) -> None:
-        """The file is written and has not taken its place yet."""
-        self._round = max(self._round, round_)
+    def writing_checkpoint(self) -> None:
+        """A file is written and has not taken its place yet."""
         self._pass(Place.CHECKPOINT)
 
     # ---- what it means -----------------------------------------------------------------

@@ -44,7 +44,7 @@ class PlannedPeer(SimulatedPeer):
 
     async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
         await super().adopt(state, shift, outcome)
-        self.watch.writing_checkpoint(state.round)  # its disk is whatever the plan keeps
+        self.watch.writing_checkpoint()  # its disk is whatever the plan keeps
 
     def take(self, state: GlobalState) -> None:
         """Be at a state from here on, own work on top."""
