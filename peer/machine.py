@@ -92,7 +92,7 @@ def _swarm_joined(peer: Peer, event: SwarmJoined, now: float) -> Peer:
 
 
 def _swarm_lost(peer: Peer, event: SwarmLost, now: float) -> Peer:
-    peer = replace(peer, joined=False, attempt_by=None, syncing=None)
+    peer = replace(peer, joined=False, attempt_by=None, syncing=None, taking_in=None)
     if peer.phase is Phase.LEAVING:
         return _last_attempt_ended(peer)
     return replace(peer, reason=f"joining the swarm again: {event.reason}")

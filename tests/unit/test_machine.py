@@ -856,6 +856,14 @@ def test_what_cannot_be_taken_in_is_tried_again_later() -> None:
     assert TakeIn(THERE, ("yves", "zoe")) in story.sees(*friends, *yielders())
 
 
+def test_what_was_being_taken_in_when_the_network_broke_is_got_again() -> None:
+    story = training(position=HERE)
+    friends = [facts(name, HERE) for name in ("bert", "cleo")]
+    story.sees(*friends, *yielders())
+    story.happens(SwarmLost("p2pd ended"), SwarmJoined())
+    assert TakeIn(THERE, ("yves", "zoe")) in story.sees(*friends, *yielders())
+
+
 def test_a_head_that_this_peer_descends_from_moves_it_nowhere() -> None:
     story = training(position=HERE)
     behind = [facts(name, at(6)) for name in ("bert", "cleo")]
