@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
@@ -27,6 +26,7 @@ from coordinator.domain import (
 from coordinator.intake import read_report
 from coordinator.progress import Ledger, after_report
 from coordinator.store import Store
+from peer.swarm.clock import CLOCK
 from swarmpb.signing import BadSignatureError, verify_owner
 from swarmpb.spec import RunSpec, SpecError, parse_canonical
 from swarmpb.v1 import coordinator_pb2, swarm_pb2
@@ -51,7 +51,7 @@ class CoordinatorService:
     def __init__(
         self,
         store: Store,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = CLOCK.now,
         limits: Limits | None = None,
         owners: Collection[bytes] = (),
     ) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, NoReturn, TypeVar
@@ -19,6 +18,7 @@ import psutil
 
 from coordinator import domain, wire
 from coordinator.service import CoordinatorService
+from peer.swarm.clock import CLOCK
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, swarm_pb2
 
 MAX_REQUEST_BYTES = 1 << 20
@@ -127,7 +127,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
         receipt = self._service.take_report(envelope)
         return coordinator_pb2.ReportReply(
             accepted_sequence=receipt.sequence,
-            server_time_ms=int(time.time() * 1000),
+            server_time_ms=int(CLOCK.now() * 1000),
             taken_row=receipt.taken_row,
         )
 
@@ -137,7 +137,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
 
     def _info(self, run: domain.Run) -> coordinator_pb2.RunInfo:
         ledger = self._service.ledger(run.run_id)
-        return wire.run_info(run, ledger.round, ledger.tokens, self._initial_peers, time.time())
+        return wire.run_info(run, ledger.round, ledger.tokens, self._initial_peers, CLOCK.now())
 
 
 async def _refuse(context: _Context, code: grpc.StatusCode, why: str) -> NoReturn:

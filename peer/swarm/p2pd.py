@@ -141,10 +141,12 @@ class P2pd:
         """End the process, also one that stands still and heeds no other signal."""
         with anyio.move_on_after(_TERMINATION_SECONDS):
             await self._child.wait()
-            return
-        with suppress(ProcessLookupError):
-            self._child.kill()
-        await self._child.wait()
+        if self._child.returncode is None:
+            with suppress(ProcessLookupError):
+                self._child.kill()
+            await self._child.wait()
+        with suppress(FileNotFoundError):  # nearly always: only a killed one leaves its socket
+            os.remove(self._control)  # noqa: PTH107  not worth a thread
 
     async def _answers(self) -> bool:
         try:

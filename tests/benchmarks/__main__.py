@@ -14,6 +14,7 @@ NAMES = {
     "links": "rounds over slow links: round time, trainer's share, a blocking rival (root)",
     "peer_figures": "start-up, round time, cost of averaging and memory of real peers",
     "quality": "loss of rare, lossy, late exchanges against data parallel, simulated",
+    "soak": "memory and descriptors of daemon, trainer and p2pd over 500 rounds",
     "speeds": "peers of speeds 1, 1, 0.5 and 0.1: merged tokens a second against the ideal",
     "state_download": "a state from one donor and from three, with the cap and without",
 }

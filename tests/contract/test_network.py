@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,8 +14,10 @@ from pathlib import Path
 from random import Random
 
 import anyio
+import psutil
 import pytest
 
+from peer.swarm import p2pd
 from peer.swarm.framing import DATA_BYTES
 from peer.swarm.interface import (
     MAX_REASON_LENGTH,
@@ -384,6 +387,29 @@ async def test_a_peer_that_hangs_up_in_the_middle_of_data_is_unreachable_at_once
     async with stream_to(join, hang_up) as stream:
         with anyio.fail_after(10), pytest.raises(Unreachable, match="hung up"):
             await stream.receive_data(memoryview(bytearray(100)), 30)
+
+
+# ---- p2pd ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_p2pd_that_does_not_answer_breaks_the_network_and_goes_with_it(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(p2pd, "HEARTBEAT_SECONDS", 0.3)
+    (tmp_path / "id").write_bytes(PeerIdentity.generate().to_bytes())
+    with tempfile.TemporaryDirectory(prefix="mt-") as folder:  # a socket's path must be short
+        network = await Libp2pNetwork.start(tmp_path / "id", Path(folder), "127.0.0.1", 0)
+        (process,) = [it for it in psutil.Process().children() if it.name() == "p2pd"]
+        with anyio.move_on_after(2):
+            pytest.fail(await network.wait_broken())
+        process.send_signal(number)
+        with anyio.fail_after(30):
+            why = await network.wait_broken()
+        assert why.startswith("p2pd ")
+        await network.close()
+        assert not process.is_running()
+        assert [it async for it in anyio.Path(folder).iterdir()] == []
 
 
 # ---- meeting again ---------------------------------------------------------------------
