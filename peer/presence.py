@@ -130,11 +130,14 @@ class Presence:
 
     async def keep_meeting(self, network: Network) -> str:
         """Dial known peers that are not in view; returns when all have long been out of reach."""
-        while not self._acquaintances.cut_off(time.monotonic()):
+        while True:
             missing = self._acquaintances.due(time.monotonic())
             if missing:
                 answered = await network.reconnect(missing)
                 self._acquaintances.answered(answered, time.monotonic())
+                # only now: time that this process stood still is nobody's silence
+                if self._acquaintances.cut_off(time.monotonic()):
+                    break
             if self._acquaintances.in_touch:
                 self._notices.over("cut off", "other peers answer again")
             await anyio.sleep(MEET_SECONDS)

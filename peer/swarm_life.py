@@ -76,8 +76,8 @@ class SwarmLife:
                 self._post(events.SwarmJoined())
                 why = await presence.stay(network)
                 self.tasks = None
+                await network.close()  # first, as what it serves starts tasks here
                 tasks.cancel_scope.cancel()
-            await network.close()
             self._post(events.SwarmLost(why))
 
     @property

@@ -181,7 +181,8 @@ class Libp2pNetwork:
                 log.debug("%s was cut short", method.name)
             except Exception:
                 # a bug of ours must not take the listener down; it is told to both sides
-                log.exception("%s from %s failed", method.name, short(caller))
+                level = logging.DEBUG if self._closed else logging.ERROR
+                log.log(level, "%s from %s failed", method.name, short(caller), exc_info=True)
                 await _try_refuse(stream, "an internal error; the peer's log says more")
             finally:
                 self._streams_of[caller] -= 1

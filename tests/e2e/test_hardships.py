@@ -6,12 +6,13 @@ lose no more than what the peer in trouble would have done.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from tests.e2e.processes import (
 )
 
 pytestmark = pytest.mark.timeout(300)
+
+log = logging.getLogger(__name__)
 
 RUN = run_of(
     "hardships", target_tokens=2048, min_seconds=0.3, max_seconds=1.5, exchange_seconds=4,
@@ -71,12 +74,12 @@ class HastyPeer(PacedPeer):
     def trainer(self) -> psutil.Process:
         return psutil.Process(self.until(lambda it: it.trainer_pid > 0, 30, "it").trainer_pid)
 
-    def merges_again(self, seconds: float = JOIN_SECONDS) -> float:
-        """Seconds until a round has merged work that it did from now on."""
+    def merges_again(self, seconds: float = JOIN_SECONDS) -> None:
+        """Wait until another round has merged its work."""
         began = time.monotonic()
         before = self.until(lambda it: True, seconds, "an answer").tokens
         self.until(lambda it: it.tokens > before, seconds, "a round with its work")
-        return time.monotonic() - began
+        log.info("%s merges again after %.1f s", self.name, time.monotonic() - began)
 
 
 class Hardships:
@@ -104,6 +107,7 @@ class Hardships:
         names = {peer.name for peer in others}
         at = sorted(it.finished_at for it in told if it.committed and it.peer in names)
         gaps = [after - before for before, after in pairwise(at) if after > began]
+        log.info("without %s, the longest pause is %.1f s", victim.name, max(gaps, default=0))
         assert max(gaps, default=0) < GAP_SECONDS
 
 
@@ -153,9 +157,13 @@ def _run(*command: str) -> bool:
 
 def fill(path: Path) -> None:
     """Write until the disk takes no more."""
-    with path.open("wb", buffering=0) as file:
+    with path.open("ab", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
+
+
+def said(peer: HastyPeer, what: str) -> int:
+    return sum(what in line for line in peer.err.all())
 
 
 def test_peers_whose_clocks_are_set_an_hour_off_stay_in_every_round(hard: Hardships) -> None:
@@ -169,8 +177,7 @@ def test_peers_whose_clocks_are_set_an_hour_off_stay_in_every_round(hard: Hardsh
     for peer in hard.peers:
         assert peer.until(lambda it: it.peers == 3, 10, "all in its view").peers == 3
         peer.merges_again()
-    said = [line for peer in (ahead, back) for line in peer.err.all() if "clock" in line]
-    assert len(said) == 2
+    assert said(ahead, "clock") == said(back, "clock") == 1
 
 
 def test_a_trainer_that_stands_still_costs_the_others_nothing_and_goes_on(hard: Hardships) -> None:
@@ -193,16 +200,16 @@ def test_a_p2pd_that_is_dead_or_stands_still_is_replaced(hard: Hardships, number
     victim = hard.peers[1]
     before, old = victim.until(lambda it: True, 10, "an answer"), victim.p2pd
     descriptors = psutil.Process(victim.pid).num_fds()
-    said = len(victim.err.all())
+    lines = len(victim.err.all())
     with hard.nobody_else_suffers(victim):
         old.send_signal(number)
-        victim.err.wait_for("joining the swarm again: p2pd", 40, after=said)
-        victim.err.wait_for("the network is there again", 40, after=said)
+        victim.err.wait_for("joining the swarm again: p2pd", 40, after=lines)
+        victim.err.wait_for("the network is there again", 40, after=lines)
     victim.merges_again()
     assert not old.is_running()
     assert victim.until(lambda it: True, 10, "an answer").peer_id == before.peer_id
     sockets = [it for folder in hard.home.runtime_folders() for it in folder.glob("p2p*")]
-    assert len(sockets) == 2 * 4, "of each living p2pd, the coordinator's too"
+    assert len(sockets) == 2 * 3 + 1, "of each living p2pd; the coordinator answers no streams"
     eventually(
         lambda: psutil.Process(victim.pid).num_fds() <= descriptors + 5, 10, "closed sockets"
     )
@@ -212,17 +219,17 @@ def test_a_p2pd_that_is_dead_or_stands_still_is_replaced(hard: Hardships, number
 def test_a_peer_that_stood_still_says_so_and_catches_up(hard: Hardships, whole: bool) -> None:
     victim = hard.peers[0]
     frozen = [psutil.Process(victim.pid), *(victim.children() if whole else ())]
-    said = len(victim.err.all())
+    lines = len(victim.err.all())
     with hard.nobody_else_suffers(victim):
         for process in frozen:
             process.suspend()
         try:
-            rounds_go_on(hard.peers[1:], rounds=8)
+            rounds_go_on(hard.peers[1:], rounds=4)
             gone(hard.peers[1], "out of its view")
         finally:
             for process in frozen:
                 process.resume()
-    victim.err.wait_for(r"this machine stood still for \d+ s; catching up", 10, after=said)
+    victim.err.wait_for(r"this machine stood still for \d+ s; catching up", 10, after=lines)
     victim.merges_again()
     shown = victim.until(lambda it: True, 10, "an answer").notices
     assert any("stood still" in line for line in shown)
@@ -234,16 +241,19 @@ def test_a_full_disk_is_said_once_and_stops_nothing(hard: Hardships) -> None:
         pytest.skip("no file system of its own can be mounted here")
     filler = victim.folder / "filler"
     with hard.nobody_else_suffers(victim):
-        with pytest.raises(OSError, match="No space"):
+        # again and again, as each checkpoint makes the room of an older one free
+        def no_room_is_left() -> bool:
             fill(filler)
-        victim.err.wait_for("no checkpoint can be written", 30)
+            return said(victim, "no checkpoint can be written") > 0
+
+        eventually(no_room_is_left, 60, "that no checkpoint can be written", victim.told)
         shown = victim.until(lambda it: bool(it.notices), 10, "a notice").notices
         assert any("No space left" in line for line in shown)
         for _ in range(2):
             victim.merges_again()
         filler.unlink()
         victim.err.wait_for("checkpoints are written again", 30)
-    assert len([it for it in victim.err.all() if "no checkpoint can be written" in it]) == 1
+    assert said(victim, "no checkpoint can be written") == 1
     victim.merges_again()
 
 
@@ -251,16 +261,16 @@ def test_a_peer_whose_network_was_down_is_back_soon_after(hard: Hardships) -> No
     if hard.places is None:
         pytest.skip("no network namespaces here")
     victim, place = hard.peers[2], hard.places[2].name
-    said = len(victim.err.all())
+    lines = len(victim.err.all())
     with hard.nobody_else_suffers(victim):
         link(place, "down")
         try:
             # p2pd was begun anew, and nobody is in view
-            victim.err.wait_for("no known peer has answered", 60, after=said)
+            victim.err.wait_for("no known peer has answered", 60, after=lines)
             gone(hard.peers[0], "the lost one out of its view")
         finally:
             link(place, "up")
-        victim.err.wait_for("other peers answer again", 60, after=said)
+        victim.err.wait_for("other peers answer again", 60, after=lines)
     victim.merges_again()
 
 
@@ -272,33 +282,24 @@ def link(place: str, state: str) -> None:
     assert _run("ip", "-n", place, "link", "set", "eth0", state)
 
 
-def after_start(peer: HastyPeer, moment: Callable[[], bool]) -> None:
-    eventually(moment, JOIN_SECONDS, f"{peer.name} at that moment", peer.told)
-
-
 def test_whoever_is_killed_while_starting_or_leaving_takes_all_along(hard: Hardships) -> None:
     victim = hard.peers[2]
-    victim.send(signal.SIGTERM)
-    victim.wait(LEAVE_SECONDS)
     victim.set_clock(0)  # nobody joins with a wrong one
+    victim.send(signal.SIGTERM)
+    victim.err.wait_for("leaving", LEAVE_SECONDS)
+    victim.kill()
     folders = set(hard.home.runtime_folders())
     moments: list[Callable[[], bool]] = [
         lambda: bool(set(hard.home.runtime_folders()) - folders),
         lambda: any(it.name() == "p2pd" for it in victim.children()),
-        lambda: len(victim.children()) == 2,
     ]
     for moment in moments:
         victim.start()
-        after_start(victim, moment)
+        eventually(moment, JOIN_SECONDS, "that moment", victim.told)
         victim.kill()
     victim.start()
     victim.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round with its work")
-    assert len(set(hard.home.runtime_folders()) - folders) == 1, "those of the killed are gone"
-    victim.send(signal.SIGTERM)
-    victim.err.wait_for("leaving", LEAVE_SECONDS)
-    victim.kill()
-    victim.start()
-    victim.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round with its work")
+    assert len(hard.home.runtime_folders()) == 4, "those of the killed are gone"
 
 
 def test_a_killed_coordinator_takes_its_p2pd_along(hard: Hardships) -> None:
@@ -307,5 +308,5 @@ def test_a_killed_coordinator_takes_its_p2pd_along(hard: Hardships) -> None:
     assert [it.name() for it in children] == ["p2pd"]
     os.kill(server.process.pid, signal.SIGKILL)
     assert psutil.wait_procs(children, timeout=DEATH_SECONDS)[1] == []
-    rounds_go_on(hard.peers)
+    rounds_go_on(hard.peers, rounds=1)
     assert start_server(hard.home).stop() == (0, ""), "and the next one tidies up"

@@ -249,18 +249,6 @@ def test_a_killed_trainer_is_replaced_and_its_peer_stays(swarm: Swarm) -> None:
     rounds_go_on(swarm.peers)
 
 
-def test_a_frozen_peer_stops_nobody_and_catches_up(swarm: Swarm) -> None:
-    anna, bert, cleo = swarm.peers
-    frozen = [psutil.Process(cleo.pid), *cleo.children()]  # a laptop that was closed
-    for process in frozen:
-        process.suspend()
-    rounds_go_on([anna, bert], seconds=60 + RECORD_GONE_SECONDS)
-    for process in frozen:
-        process.resume()
-    cleo.until_it_merges()
-    rounds_go_on([anna, bert, cleo])
-
-
 def test_nobody_needs_the_coordinator_once_the_run_is_known(swarm: Swarm) -> None:
     anna, bert, cleo = swarm.peers
     swarm.server.kill()
