@@ -246,6 +246,10 @@ class Libp2pNetwork:
                 await part.shutdown()
         with anyio.CancelScope(shield=True):
             await self._p2pd.kill()
+        control = self._p2p._client.control
+        for task in (control._read_task, control._write_task, self._p2p._listen_task):
+            if task is not None and task.done() and not task.cancelled():
+                task.exception()  # p2pd was killed; asyncio would print that nobody asked
 
 
 async def _try_refuse(stream: FramedStream, reason: str) -> None:

@@ -132,7 +132,8 @@ def hard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hardships]:
         for peer in hard.peers:
             peer.send(signal.SIGTERM)
         assert {peer.wait(LEAVE_SECONDS) for peer in hard.peers} == {0}
-        assert not [it for peer in hard.peers for it in peer.err.to_the_end() if "Trace" in it]
+        for peer in hard.peers:
+            assert not said(peer, "Traceback"), "\n".join(peer.err.to_the_end())
         if swarm.server.process.poll() is None:
             swarm.server.stop()
 
