@@ -212,12 +212,12 @@ def _merges(story: Story, rounds: float = math.inf) -> list[Mapping[str, Any]]:
 
 
 def _computed(story: Story, rounds: int) -> int:
-    """Inner steps until the cut of its last merged round."""
+    """Inner steps until the cut of its last merged round, the one that was under way included."""
     merges = _merges(story, rounds)
     if not merges:
         return 0
-    cut = merges[-1]["at"] - merges[-1]["seconds"]
-    return sum(end <= cut for _, end in story.steps)
+    called = merges[-1]["at"] - merges[-1]["seconds"]
+    return sum(begin <= called for begin, _ in story.steps)
 
 
 def _durations(stories: Iterable[Story]) -> list[float]:

@@ -54,3 +54,13 @@ def test_rounds_over_slow_links_are_measured(tmp_path: Path) -> None:
     (row,) = _small("links", tmp_path)
     assert row["round_seconds"] > row["bound_seconds"] > 0
     assert row["share"] > 0.5
+
+
+def test_a_run_under_faults_is_measured(tmp_path: Path) -> None:
+    (run,) = _small("churn", tmp_path)
+    assert run["rounds"] == 8
+    assert run["merged"] > 0
+    assert len(run["events"]) == 4
+    assert run["not_happened"] == run["disagreements"] == run["ended"] == []
+    assert all(seconds is not None for _, seconds in run["recoveries"])
+    assert len(run["joins"]) == 1
