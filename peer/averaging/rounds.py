@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -38,6 +39,7 @@ from peer.averaging.manifest import (
 )
 from peer.averaging.roster import ATTEMPT_BYTES, Roster, parse_roster
 from peer.averaging.state import GlobalState
+from peer.averaging.vigil import wait_while_there
 from peer.swarm.interface import (
     Handler,
     Method,
@@ -252,17 +254,17 @@ class Rounds:
 
     async def _follow(self, attempt: Attempt) -> None:
         """See an attempt of another leader through."""
-        with anyio.move_on_after(self.deadlines.cut + self.deadlines.roster):
-            await attempt.roster_known.wait()
+        seconds = self.spec.round.exchange_seconds
+        silence = silence_seconds(seconds)
+        wait = partial(wait_while_there, self.network, attempt.leader)
+        await wait(attempt.roster_known, self.deadlines.cut + self.deadlines.roster, silence)
         if attempt.roster is None:
             silent = f"{short(attempt.leader)}, who leads, fell silent before the exchange"
             await self.conclude(attempt, void(attempt.no_roster or silent))
             return
-        seconds = self.spec.round.exchange_seconds
         with anyio.move_on_after(seconds):
             await attempt.traded.wait()  # what is on its way is not fetched a second time
-        with anyio.move_on_after(self.deadlines.decision + silence_seconds(seconds)):
-            await attempt.decided.wait()
+        await wait(attempt.decided, self.deadlines.decision + silence, silence)
         await self.settle(attempt)
 
     # ---- what other peers ask ----------------------------------------------------------

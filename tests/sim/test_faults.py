@@ -23,6 +23,7 @@ from peer.averaging.methods import EXCHANGE
 from peer.averaging.owner import PartOwner
 from peer.averaging.parts import HeldPart, Part
 from peer.averaging.roster import Roster, roster_message
+from peer.averaging.vigil import LOOK_SECONDS
 from peer.swarm.interface import Method, Refused, Stream, Unreachable
 from peer.swarm.memory import Crossing
 from swarmpb.spec import RunSpec
@@ -715,3 +716,29 @@ async def test_owners_that_boast_of_a_members_link_do_not_take_it_out_of_the_nex
         assert victim.link == Link(2 * FASTEST, 0)
         await swarm.round(leader=1)
         assert len(swarm.finished(2)) == 3
+
+
+# ---- a leader that stands still ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("point", ["cut", "roster", "agreement"])
+async def test_a_frozen_leader_holds_nobody_up_for_longer_than_it_takes_to_ask_it(
+    point: str,
+) -> None:
+    async with simulated_swarm(4) as swarm:
+        leader = swarm.peers[0]
+
+        def freeze(crossing: Crossing) -> None:
+            if crossing.sender == leader.name and crossing.method == point:
+                leader.network.freeze()
+
+        swarm.faults.append(freeze)
+        await swarm.round(without=[0])
+        others = swarm.peers[1:]
+        assert swarm.seconds(1, 2, 3) <= 2 * SILENCE + LOOK_SECONDS + DEADLINES.vote
+        assert len({peer.state.digest for peer in others}) == 1
+        assert not any(peer.busy for peer in others), "they are free for the next leader"
+        swarm.faults.clear()
+        before = others[0].state.round
+        await swarm.round(leader=1, without=[0])
+        assert all(peer.state.round == before + 1 for peer in others)
