@@ -46,7 +46,11 @@ class _Tally:
     run_tokens: int
     seconds: float
     finished_by: int = 0
-    digests: set[bytes] = field(default_factory=set)
+    digests: dict[bytes, set[bytes]] = field(default_factory=dict)
+    """By attempt: two halves of a split swarm have rounds of the same number, and may differ.
+
+    Without one: of peers that only came to hold a state of that number.
+    """
 
     @classmethod
     def begun_by(cls, outcome: Outcome) -> _Tally:
@@ -65,8 +69,15 @@ class _Tally:
         self.finished_by += 1
         if not self.members:  # the words before were of peers that only came to hold its state
             self.members, self.seconds = outcome.members, outcome.seconds
-        if outcome.committed and outcome.digest and len(self.digests) < DIGESTS_COUNTED:
-            self.digests.add(outcome.digest)
+        kept = sum(map(len, self.digests.values()))
+        if outcome.committed and outcome.digest and kept < DIGESTS_COUNTED:
+            self.digests.setdefault(outcome.attempt, set()).add(outcome.digest)
+
+    @property
+    def distinct_digests(self) -> int:
+        """Told of one attempt; more than one is a disagreement."""
+        named = [len(told) for attempt, told in self.digests.items() if attempt]
+        return max(named or map(len, self.digests.values()), default=0)
 
     def place(self) -> tuple[int, bool]:
         """Void attempts at a round come before its commit."""
@@ -81,7 +92,7 @@ class _Tally:
             run_tokens=self.run_tokens,
             seconds=self.seconds,
             finished_by=self.finished_by,
-            distinct_digests=len(self.digests),
+            distinct_digests=self.distinct_digests,
         )
 
 
@@ -186,7 +197,7 @@ class Ledger:
             self._committed_attempts.add(outcome.attempt)
             self._take_back_void(outcome.attempt)
         tally = self._tally(self._committed, outcome.round, outcome)
-        if len(tally.digests) > 1:
+        if tally.distinct_digests > 1:
             self._disagreeing.add(outcome.round)
         self.round = max(self.round, outcome.round)
         self._tokens = max(self._tokens, outcome.run_tokens)

@@ -158,6 +158,19 @@ def test_rounds_may_differ_from_each_other_and_a_peer_without_a_digest_does_not_
     assert run.digests_agree
 
 
+def test_the_two_halves_of_a_split_swarm_may_differ_but_none_within_itself() -> None:
+    halves = [
+        outcome(7, "QmAnna", attempt=b"left", digest=DIGEST),
+        outcome(7, "QmBert", attempt=b"right", digest=OTHER_DIGEST),
+        outcome(7, "QmCora", attempt=b"", members=0, digest=OTHER_DIGEST, included=False),
+    ]
+    run = facts(outcomes=halves)
+    assert run.digests_agree
+    assert [it.distinct_digests for it in run.rounds] == [1]
+    halves.append(outcome(7, "QmDora", attempt=b"left", digest=OTHER_DIGEST))
+    assert not facts(outcomes=halves).digests_agree
+
+
 def test_a_liar_with_many_digests_takes_little_memory() -> None:
     lies = [outcome(1, f"Qm{n}", digest=bytes([n]) * 32) for n in range(100)]
     (only,) = facts(outcomes=lies).rounds
