@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import psutil
 
+from peer.averaging.coverage import decoded
 from peer.averaging.history import Branch
 from peer.averaging.lineage import KEPT_HEADERS, Header
 from peer.averaging.malformed import Malformed
@@ -85,6 +86,10 @@ async def take_in(rounds: Rounds, work: LocalWork, wanted: TakeIn) -> None:
         raise Unreachable("it has nothing that was merged since the two went apart")
     parameters = work.trainer.vectors.inbox.size
     state = await download(rounds.network, wanted.holders, wanted.position, parameters)
+    try:
+        decoded(state.coverage)
+    except Malformed as error:  # merging it would fail here and everywhere
+        raise Unreachable(str(error)) from error
     rounds.history.branch = Branch(state, common)
     log.info("round %d of the other half is at hand, to be merged", state.round)
 

@@ -9,19 +9,30 @@ Ravishankar 1998; weights as in Schindelhauer and Schomaker 2005).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
 from peer.averaging.malformed import Malformed, require
+from peer.averaging.parts import MAX_TOKENS
+from peer.averaging.ranges import (
+    MAX_CHUNK,
+    Numbers,
+    Ranges,
+    as_gaps,
+    free,
+    from_gaps,
+    ranges_of,
+    union,
+    within,
+    without,
+)
 from swarmpb.v1 import swarm_pb2
 
-MAX_CHUNK = 2**53
 MAX_DONE = 4096
 """Chunks that one cut may claim; work beyond counts, but its chunks are trained again."""
 MAX_AHEAD = 1024
@@ -29,8 +40,15 @@ MAX_AHEAD = 1024
 LEAST_AHEAD = 4
 MAX_GAPS = 16_384
 MAX_LEASES = 256
+MAX_LEASED = 131_072
+"""Chunks of all leases together: what a round may leave behind, everybody can decode."""
+MAX_CLAIMS = 2**53
 MAX_COVERAGE_BYTES = 4 << 20
 
+_NO_COVERAGE = (
+    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+"""What the bytes of something else may raise."""
 _SPLIT_SHARE = 3
 """If a third of the work, and not of one peer alone, is gone at once, the swarm may have split:"""
 _SPLIT_ROUNDS = 8
@@ -41,10 +59,6 @@ _SHARED_REACH = 8
 """How far ahead of the frontier the members of rounds seldom look, in numbers of leased chunks."""
 _NEWCOMERS_SPAN = 256
 """Where newcomers look, the same."""
-
-Ranges = tuple[tuple[int, int], ...]
-"""Ascending and apart: first chunk, and the one behind the last."""
-Numbers = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -135,11 +149,11 @@ class Coverage:
                 str(name): Lease(int(tokens), tuple(from_gaps(chunks)), int(missed), int(patience))
                 for name, (tokens, chunks, missed, patience) in record["leases"].items()
             }
-            found = cls(
-                tuple(zip(bounds[::2], bounds[1::2], strict=True)), record["claims"], leases
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            merged = tuple(zip(bounds[::2], bounds[1::2], strict=True))
+            found = cls(merged, int(record["claims"]), leases)
+        except _NO_COVERAGE as error:
             raise Malformed(f"not a coverage: {error}") from error
+        require(_is_bounded(found), "the coverage has numbers out of bounds")
         require(found.encode() == data, "the coverage is not in its one form")
         return found
 
@@ -153,29 +167,31 @@ def decoded(data: bytes) -> Coverage:
 def after_round(before: Coverage, claims: Mapping[str, Claim]) -> Coverage:
     """The coverage after a committed round; claims: by peer, of all its members."""
     done = [chunk for claim in claims.values() if claim.merged for chunk in claim.chunks.done]
-    merged = _union(before.merged, _ranges(sorted(set(done))))[:MAX_GAPS]
+    merged = union(before.merged, ranges_of(sorted(set(done))))[:MAX_GAPS]
     leases = {
-        name: Lease(claim.tokens, _without(_kept(claim), merged)) for name, claim in claims.items()
+        name: Lease(claim.tokens, without(_kept(claim), merged)) for name, claim in claims.items()
     }
     absent = {name: it for name, it in (before.leases or {}).items() if name not in claims}
     patience = _patience(before.leases or {}, absent)
     for name, lease in absent.items():
         patient = patience if lease.missed == 0 else lease.patience
         if lease.missed < patient:
-            rest = _without(lease.chunks, merged)
+            rest = without(lease.chunks, merged)
             leases[name] = replace(lease, chunks=rest, missed=lease.missed + 1, patience=patient)
-    return Coverage(merged, before.claims + len(done), _bounded(leases))
+    claimed = min(before.claims + len(done), MAX_CLAIMS)
+    return Coverage(merged, claimed, _bounded(leases))
 
 
 def united(one: Coverage, other: Coverage, common_claims: int) -> Coverage:
     """The coverage of two halves that went apart when `common_claims` chunks were merged."""
-    merged = _union(one.merged, other.merged)[:MAX_GAPS]
+    merged = union(one.merged, other.merged)[:MAX_GAPS]
     claims = max(one.claims + other.claims - common_claims, one.claims, other.claims)
+    claims = min(claims, MAX_CLAIMS)
     leases: dict[str, Lease] = {}
     for name in {**(one.leases or {}), **(other.leases or {})}:
         known = [it for it in ((half.leases or {}).get(name) for half in (one, other)) if it]
         lease = min(known, key=lambda it: (it.missed, -it.tokens, it.chunks))
-        leases[name] = replace(lease, chunks=_without(lease.chunks, merged))
+        leases[name] = replace(lease, chunks=without(lease.chunks, merged))
     return Coverage(merged, claims, _bounded(leases))
 
 
@@ -187,9 +203,9 @@ def chunks_of(coverage: Coverage, peer_id: str, wanted: int) -> list[int]:
     """
     leases = dict(coverage.leases or {})
     own = leases.pop(peer_id, None)
-    taken = _union(coverage.merged, *(_ranges(it.chunks) for it in leases.values()))
-    kept = _without(own.chunks, coverage.merged) if own else ()
-    taken = _union(taken, _ranges(kept))
+    taken = union(coverage.merged, *(ranges_of(it.chunks) for it in leases.values()))
+    kept = without(own.chunks, coverage.merged) if own else ()
+    taken = union(taken, ranges_of(kept))
     fresh = _shared(coverage, peer_id, taken) if own else _far_ahead(coverage, peer_id, taken)
     found = list(kept[:wanted])
     while len(found) < wanted:
@@ -205,8 +221,8 @@ def _shared(coverage: Coverage, peer_id: str, taken: Ranges) -> Iterator[int]:
     start = coverage.frontier
     while True:
         stop = start + _LOOKED_AT_ONCE
-        free = _free(taken, start, stop)
-        yield from free[owners(free, weights) == sorted(weights).index(peer_id)].tolist()
+        there = free(taken, start, stop)
+        yield from there[owners(there, weights) == sorted(weights).index(peer_id)].tolist()
         start = stop
 
 
@@ -229,7 +245,7 @@ def _far_ahead(coverage: Coverage, peer_id: str, taken: Ranges) -> Iterator[int]
         draws = _uniform(seed, np.arange(turn, turn + 64, dtype=np.uint64))
         for place in (draws * span).astype(np.uint64).tolist():
             chunk = start + place
-            if chunk not in seen and not _within(taken, chunk):
+            if chunk not in seen and not within(taken, chunk):
                 seen.add(chunk)
                 yield chunk
         turn, span = turn + 64, span + 64  # it never runs dry
@@ -245,9 +261,11 @@ def parse_chunks(message: swarm_pb2.Chunks) -> Chunks:
     require(len(message.done) <= MAX_DONE, f"{len(message.done)} chunks in a cut")
     require(len(message.ahead) <= MAX_AHEAD, f"{len(message.ahead)} chunks ahead")
     try:
-        return Chunks(tuple(from_gaps(message.done)), tuple(from_gaps(message.ahead)))
+        done, ahead = from_gaps(message.done), from_gaps(message.ahead)
     except ValueError as error:
         raise Malformed(str(error)) from error
+    require(all(it < MAX_CHUNK for it in (*done[-1:], *ahead[-1:])), "a chunk out of bounds")
+    return Chunks(tuple(done), tuple(ahead))
 
 
 # ---- arithmetic ------------------------------------------------------------------------
@@ -261,69 +279,36 @@ def _patience(leases: Mapping[str, Lease], absent: Mapping[str, Lease]) -> int:
 
 
 def _bounded(leases: Mapping[str, Lease]) -> dict[str, Lease]:
-    """Those of the members, and as many of the absent as there is room for."""
+    """Those of the members, and as many of the absent as there is room for.
+
+    Where all of them are too many chunks, the longest leases are of none.
+    """
     first = sorted(leases, key=lambda name: (leases[name].missed, name))[:MAX_LEASES]
-    return {name: leases[name] for name in sorted(first)}
+    found, room = {}, MAX_LEASED
+    for name in sorted(first, key=lambda name: (len(leases[name].chunks), name)):
+        lease = leases[name]
+        room -= len(lease.chunks)
+        found[name] = lease if room >= 0 else replace(lease, chunks=())
+    return dict(sorted(found.items()))
+
+
+def _is_bounded(coverage: Coverage) -> bool:
+    """Whether rounds can have led to these numbers."""
+    leases = (coverage.leases or {}).values()
+    return (
+        0 <= coverage.claims <= MAX_CLAIMS
+        and len(coverage.merged) <= MAX_GAPS
+        and len(leases) <= MAX_LEASES
+        and sum(len(it.chunks) for it in leases) <= MAX_LEASED
+        and all(0 <= it.tokens <= MAX_TOKENS for it in leases)
+        and all(0 <= it.missed <= it.patience <= _SPLIT_ROUNDS for it in leases)
+        and all(it.chunks[-1] < MAX_CHUNK for it in leases if it.chunks)
+    )
 
 
 def _kept(claim: Claim) -> tuple[int, ...]:
     trained = () if claim.merged else claim.chunks.done  # its work is carried
     return tuple(sorted({*trained, *claim.chunks.ahead}))
-
-
-def _ranges(chunks: Sequence[int]) -> Ranges:
-    """Ascending distinct chunks as ranges."""
-    found: list[tuple[int, int]] = []
-    for chunk in chunks:
-        if found and found[-1][1] == chunk:
-            found[-1] = (found[-1][0], chunk + 1)
-        else:
-            found.append((chunk, chunk + 1))
-    return tuple(found)
-
-
-def _union(*several: Ranges) -> Ranges:
-    found: list[tuple[int, int]] = []
-    for start, stop in sorted(pair for ranges in several for pair in ranges):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(stop, found[-1][1]))
-        else:
-            found.append((start, stop))
-    return tuple(found)
-
-
-def _within(ranges: Ranges, chunk: int) -> bool:
-    place = np.searchsorted([start for start, _ in ranges], chunk, side="right")
-    return bool(place) and chunk < ranges[int(place) - 1][1]
-
-
-def _without(chunks: Iterable[int], ranges: Ranges) -> tuple[int, ...]:
-    """Those that are in no range."""
-    numbers = np.fromiter(chunks, np.int64)
-    if not ranges or not numbers.size:
-        return tuple(numbers.tolist())
-    starts, stops = np.array(ranges, np.int64).T
-    place = np.searchsorted(starts, numbers, side="right") - 1
-    inside = (place >= 0) & (numbers < stops[np.maximum(place, 0)])
-    return tuple(numbers[~inside].tolist())
-
-
-def _free(taken: Ranges, start: int, stop: int) -> Numbers:
-    near = [pair for pair in taken if pair[1] > start and pair[0] < stop]
-    return np.array(_without(range(start, stop), tuple(near)), np.uint64)
-
-
-def as_gaps(numbers: Sequence[int]) -> list[int]:
-    """Each number less the one before it."""
-    return [now - then for then, now in zip((0, *numbers), numbers, strict=False)]
-
-
-def from_gaps(gaps: Sequence[int]) -> list[int]:
-    """What `as_gaps` was made of; `ValueError` if those are not ascending chunks."""
-    found = list(accumulate(int(gap) for gap in gaps))
-    if any(gap <= 0 for gap in gaps[1:]) or any(not 0 <= it <= MAX_CHUNK for it in found):
-        raise ValueError("chunks are not ascending, or out of bounds")
-    return found
 
 
 def _seed(name: str) -> int:

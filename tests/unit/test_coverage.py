@@ -11,8 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peer.averaging import coverage as module
-from peer.averaging.coverage import Chunks, Claim, Coverage, Lease, after_round, chunks_of, united
+from peer.averaging.coverage import (
+    MAX_AHEAD,
+    MAX_DONE,
+    Chunks,
+    Claim,
+    Coverage,
+    Lease,
+    after_round,
+    chunks_of,
+    parse_chunks,
+    united,
+)
 from peer.averaging.malformed import Malformed
+from peer.averaging.ranges import MAX_CHUNK
+from swarmpb.v1 import swarm_pb2
 
 PEERS = ["ann", "bob", "cy", "dee"]
 
@@ -199,9 +212,9 @@ def test_a_peer_that_did_next_to_nothing_still_finds_chunks_soon() -> None:
 leases = st.builds(
     Lease,
     st.integers(0, 2**40),
-    st.sets(st.integers(0, 2**50), max_size=5).map(sorted).map(tuple),
+    st.sets(st.integers(0, MAX_CHUNK - 1), max_size=5).map(sorted).map(tuple),
     st.integers(0, 3),
-    st.integers(1, 8),
+    st.integers(3, 8),
 )
 ranges = st.lists(st.integers(0, 2**50), max_size=8, unique=True).map(
     lambda it: tuple(zip(sorted(it)[::2], sorted(it)[1::2], strict=False))
@@ -237,6 +250,14 @@ def test_a_run_begins_with_nothing_trained() -> None:
         b'{"claims":0,"leases":{"a":[1]},"merged":[]}',
         b'{"claims":0,"leases":{"a":7},"merged":[]}',
         b'{"claims":0,"leases":[],"merged":[]}',
+        b'{"claims":"0","leases":{},"merged":[]}',
+        b'{"claims":NaN,"leases":{},"merged":[]}',
+        b'{"claims":Infinity,"leases":{},"merged":[]}',
+        b'{"claims":-1,"leases":{},"merged":[]}',
+        b'{"claims":0,"leases":{"a":[-1,[],0,1]},"merged":[]}',
+        b'{"claims":0,"leases":{"a":[1' + b"0" * 400 + b',[],0,1]},"merged":[]}',
+        b'{"claims":0,"leases":{"a":[1,[],0,99999]},"merged":[]}',
+        b'{"claims":0,"leases":{"a":[1,[9007199254740992],0,1]},"merged":[]}',
         b"[" * 5000,
     ],
 )
@@ -260,6 +281,52 @@ def test_far_flung_claims_cannot_make_the_record_grow_without_bound(
         done = tuple(range(number, 4000, 97))
         coverage = after_round(coverage, {"liar": Claim(1, Chunks(done), True)})
     assert len(coverage.merged) <= 10
+
+
+def spread(count: int, first: int = 0) -> tuple[int, ...]:
+    """So many chunks, as far from each other as they may be."""
+    return tuple(range(first, MAX_CHUNK, (MAX_CHUNK - first) // count))[:count]
+
+
+def test_there_is_a_last_chunk_and_whoever_claims_one_behind_it_is_refused() -> None:
+    last = parse_chunks(swarm_pb2.Chunks(done=[MAX_CHUNK - 1], ahead=[MAX_CHUNK - 1]))
+    coverage = after_round(Coverage(), {"liar": Claim(1, last, True)})
+    assert Coverage.decode(coverage.encode()) == coverage
+    for message in (swarm_pb2.Chunks(done=[MAX_CHUNK]), swarm_pb2.Chunks(ahead=[MAX_CHUNK])):
+        with pytest.raises(Malformed):
+            parse_chunks(message)
+
+
+def test_whatever_the_members_claim_everybody_can_read_the_record_afterwards() -> None:
+    """And those that claim little keep it."""
+    crowd = {
+        f"liar{index:02}": Claim(2**40, Chunks(spread(MAX_DONE, index), spread(MAX_AHEAD)), False)
+        for index in range(63)
+    }
+    honest = Claim(100, Chunks((), (1, 2, 3)), True)
+    coverage = after_round(Coverage(), {**crowd, "ann": honest})
+    for _ in range(2):
+        assert Coverage.decode(coverage.encode()) == coverage
+        assert coverage.leases is not None
+        assert coverage.leases["ann"].chunks == (1, 2, 3)
+        assert len(coverage.leases) == 64
+        coverage = united(coverage, coverage, 0)
+
+
+chunk_sets = st.sets(st.integers(0, MAX_CHUNK - 1), max_size=6).map(sorted).map(tuple)
+claims = st.builds(
+    Claim, st.integers(0, 2**40), st.builds(Chunks, chunk_sets, chunk_sets), st.booleans()
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(PEERS), claims), max_size=5))
+def test_what_rounds_make_of_any_claims_can_be_read(
+    rounds: list[dict[str, Claim]],
+) -> None:
+    coverage = Coverage()
+    for members in rounds:
+        coverage = after_round(coverage, members)
+        assert Coverage.decode(coverage.encode()) == coverage
 
 
 @settings(max_examples=30)

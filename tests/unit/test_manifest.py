@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.averaging.codecs import UNIT
-from peer.averaging.coverage import MAX_AHEAD, MAX_CHUNK, MAX_DONE, Chunks
+from peer.averaging.coverage import MAX_AHEAD, MAX_DONE, Chunks
 from peer.averaging.links import Link
 from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import (
@@ -33,6 +33,7 @@ from peer.averaging.manifest import (
 )
 from peer.averaging.methods import AGREEMENT, ROSTER
 from peer.averaging.parts import MAX_MEMBERS, HeldPart, LeftOut, PartReport, split
+from peer.averaging.ranges import MAX_CHUNK
 from peer.averaging.roster import MAX_LEFT_OUT_REASON, Pledge, Roster, form_roster
 from peer.averaging.state import GlobalState
 from swarmpb.v1 import swarm_pb2
