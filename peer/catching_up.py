@@ -8,19 +8,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import anyio.to_thread
 import psutil
 
+from peer.averaging.codecs import MAX_ABSOLUTE
 from peer.averaging.coverage import decoded
 from peer.averaging.history import Branch
 from peer.averaging.lineage import KEPT_HEADERS, Header
 from peer.averaging.malformed import Malformed
 from peer.averaging.rounds import Rounds
+from peer.averaging.state import MOST_GAIN, GlobalState
 from peer.events import Synchronise, TakeIn
 from peer.fetching import Fetcher
 from peer.membership import Position
 from peer.swarm.interface import Refused, Unreachable, short
 from peer.transfer.download import download
 from peer.work import LocalWork
+from swarmpb.spec import RunSpec
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +94,26 @@ async def take_in(rounds: Rounds, work: LocalWork, wanted: TakeIn) -> None:
         decoded(state.coverage)
     except Malformed as error:  # merging it would fail here and everywhere
         raise Unreachable(str(error)) from error
-    rounds.history.branch = Branch(state, common)
+    await anyio.to_thread.run_sync(_require_plausible, state, work.state, common, rounds.spec)
+    rounds.history.branch = Branch(state, common, work.state.round)
     log.info("round %d of the other half is at hand, to be merged", state.round)
+
+
+def _require_plausible(
+    theirs: GlobalState, ours: GlobalState, common: Header, spec: RunSpec
+) -> None:
+    """`Unreachable` if the other half claims more than a half can have done.
+
+    What rounds check of each part is checked of the whole: it is merged without its parts.
+    """
+    rounds = theirs.round - common.round
+    gain, likely = theirs.tokens - common.tokens, max(1, rounds) * spec.round.target_tokens
+    if gain > MOST_GAIN * max(likely, ours.tokens - common.tokens):
+        raise Unreachable(f"it claims {gain:,} tokens in {rounds} rounds")
+    vectors = (theirs.parameters, theirs.momentum)
+    largest = max(float(bound) for it in vectors for bound in (it.max(), -it.min()))
+    if not largest <= MAX_ABSOLUTE:
+        raise Unreachable(f"it has a value of {largest:g}")
 
 
 async def _replay(rounds: Rounds, wanted: Synchronise) -> bool:

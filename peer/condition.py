@@ -34,6 +34,8 @@ class Peer:
     """The state is from the checkpoint; no round was finished since."""
     yields_since: float | None = None
     """Since when this half of a split swarm waits to be taken into the other."""
+    given_at: float = 0.0
+    """When somebody was last seen downloading this peer's state, while it yields."""
     taking_in: Position | None = None
     """The other half's state, which this peer has, or is getting."""
     entering: bool = False

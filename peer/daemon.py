@@ -172,8 +172,6 @@ class Daemon:
             in_swarm(swarm.synchronise, effect)
         elif isinstance(effect, events.TakeIn):
             in_swarm(swarm.take_in, effect)
-        elif isinstance(effect, events.LeaveOut):
-            swarm.leave_out()
         elif isinstance(effect, events.Stop):
             self.stop_now(effect)
         elif isinstance(effect, events.Train):

@@ -56,6 +56,8 @@ class ViewSeen:
     """Seconds between two cuts that the peers' links sustain."""
     trainer_trouble: str = ""
     """Why no cut can be had from the trainer now; others shall not count on this peer."""
+    giving: bool = False
+    """Somebody is downloading this peer's state."""
     ancestors: tuple[bytes, ...] = ()
     """Digests of the states that this peer's own descends from, the newest first."""
 
@@ -171,11 +173,6 @@ class TakeIn:
 
 
 @dataclass(frozen=True)
-class LeaveOut:
-    """The other half's state is not wanted any more."""
-
-
-@dataclass(frozen=True)
 class Lead:
     """Lead an attempt at the next round."""
 
@@ -211,7 +208,6 @@ Effect = (
     | ResumeCheckpoint
     | Synchronise
     | TakeIn
-    | LeaveOut
     | Lead
     | Train
     | RestartTrainer

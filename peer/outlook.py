@@ -9,7 +9,6 @@ from peer.condition import Peer, do, enter, stop
 from peer.events import (
     BeginFromSeed,
     Lead,
-    LeaveOut,
     Phase,
     ResumeCheckpoint,
     Synchronise,
@@ -20,7 +19,9 @@ from peer.membership import LEADER_PATIENCE, PeerFacts, Position
 from swarmpb.exits import Exit
 
 YIELD_SECONDS = 60.0
-"""A half of a split swarm waits so long to be taken into the other; then its rounds are lost."""
+"""A half of a split swarm that nobody downloads from waits so long; then its rounds are lost."""
+LONGEST_YIELD_SECONDS = 3600.0
+"""And so long in all."""
 
 
 def view_seen(peer: Peer, event: ViewSeen, now: float) -> Peer:
@@ -67,7 +68,7 @@ def _take_in(peer: Peer, event: ViewSeen) -> Peer:
         return peer
     peer = replace(peer, taking_in=there)
     if there is None:
-        return do(peer, LeaveOut())
+        return peer  # what is at hand is merged all the same
     return do(peer, TakeIn(there, tuple(membership.holders_of(others, there))))
 
 
@@ -104,9 +105,14 @@ def _synchronise(peer: Peer, event: ViewSeen, at: Position, now: float) -> Peer:
         return peer
     behind = f"downloading the state of round {at.round}"
     give_up = False
-    if peer.position is not None and peer.yields_since is not None:
+    if event.giving:
+        peer = replace(peer, given_at=now)
+    since = peer.yields_since
+    if peer.position is not None and since is not None:
         taken_in = halves.is_taken_in(others, peer.position, at)
-        give_up = not taken_in and now - peer.yields_since > YIELD_SECONDS
+        idle = now - max(since, peer.given_at)
+        tired = idle > YIELD_SECONDS or now - since > LONGEST_YIELD_SECONDS
+        give_up = tired and not taken_in
         if not taken_in and not give_up:
             return peer  # the reason says what it waits for
     elif peer.position is not None and peer.position.round == at.round:

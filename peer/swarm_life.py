@@ -118,6 +118,7 @@ class SwarmLife:
             own_tokens=self._work.pending_tokens,
             sustained_round=shortest,
             trainer_trouble=self._work.trainer_trouble,
+            giving=self._donor.busy,
             ancestors=self._ancestors(KNOWN_ANCESTORS),
         )
 
@@ -149,10 +150,6 @@ class SwarmLife:
             await take_in(self._joined(), self._work, effect)
         except (Unreachable, Refused) as error:
             self._post(events.TakeInFailed(effect.position, str(error)))
-
-    def leave_out(self) -> None:
-        """The other half does not wait any more."""
-        self.history.branch = None
 
     def _joined(self) -> Rounds:
         if self._rounds is None or self.tasks is None:

@@ -18,6 +18,8 @@ from peer.averaging.state import GlobalState
 KEPT_MANIFESTS = 64
 """Rounds whose outcome can be asked for; their parts are kept as long as there is room."""
 LEAST_KEPT_PARTS = 2
+BRANCH_ROUNDS = 16
+"""The other half's state is let go of if most members still do not have it by then."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Branch:
     state: GlobalState
     common: Header
     """The newest state that both halves come from."""
+    at_hand_since: int
+    """The round that this peer had reached."""
 
     @property
     def merge(self) -> Merge:
@@ -81,7 +85,11 @@ class History:
     def arrive(self, state: GlobalState) -> None:
         """This peer is at a state now."""
         self.lineage.add(state.header)
-        if self.branch is not None and self.branch_digest in state.parents:
+        branch = self.branch
+        if branch is not None and (
+            branch.state.digest in state.parents
+            or state.round > branch.at_hand_since + BRANCH_ROUNDS
+        ):
             self.branch = None
 
     def keep(self, manifest: Manifest, held: Mapping[int, HeldPart]) -> None:

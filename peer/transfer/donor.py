@@ -55,6 +55,11 @@ class Donor:
         """The streams that this peer answers."""
         return {STATE: self._serve}
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody downloads from here, or waits for a turn."""
+        return bool(self._streams)
+
     def pinned_rounds(self) -> list[int]:
         """Rounds whose states are being downloaded, the oldest first: who gets one replays on."""
         return self._pins.rounds()

@@ -55,7 +55,7 @@ async def take_in(swarm: SimulatedSwarm, indexes: Sequence[int] = LARGER) -> Non
         await rounds.archive.learn_lineage(other.name, other.state.digest)
         common = rounds.history.lineage.common(own.digest, other.state.digest)
         assert common is not None
-        rounds.history.branch = Branch(other.state, common)
+        rounds.history.branch = Branch(other.state, common, own.round)
 
 
 async def follow(peer: SimulatedPeer, other: SimulatedPeer) -> None:

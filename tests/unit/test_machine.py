@@ -22,7 +22,6 @@ from peer.events import (
     Forked,
     Lead,
     LeaveAsked,
-    LeaveOut,
     Phase,
     RestartTrainer,
     ResumeCheckpoint,
@@ -50,7 +49,7 @@ from peer.machine import (
     RETRY_SECONDS,
 )
 from peer.membership import AT_WORK, LEADER_PATIENCE, PeerFacts, Position, SwarmView, leading_order
-from peer.outlook import YIELD_SECONDS
+from peer.outlook import LONGEST_YIELD_SECONDS, YIELD_SECONDS
 from swarmpb.exits import Exit
 from tests.tiny import tiny_spec
 
@@ -818,6 +817,17 @@ def test_a_half_that_is_not_taken_in_gives_its_rounds_up_in_the_end() -> None:
     assert story.sees(*LARGER) == (Synchronise(THERE, LARGER_NAMES, give_up=True),)
 
 
+def test_a_half_whose_state_is_being_downloaded_waits_for_that_to_end_but_not_for_ever() -> None:
+    story = yielding()
+    giving = ViewSeen(SwarmView(tuple(LARGER)), 0.0, 0, giving=True)
+    story.passes(YIELD_SECONDS)
+    assert story.happens(giving) == ()
+    story.passes(YIELD_SECONDS)
+    assert story.sees(*LARGER) == ()
+    story.passes(LONGEST_YIELD_SECONDS)
+    assert story.happens(giving) == (Synchronise(THERE, LARGER_NAMES, give_up=True),)
+
+
 def test_a_half_that_has_become_the_larger_goes_on_by_itself() -> None:
     story = yielding()
     story.sees(facts("emil", HERE), LARGER[0])
@@ -835,7 +845,6 @@ def test_the_larger_half_gets_what_waits_once_and_goes_on_with_its_rounds() -> N
     assert TakeIn(THERE, ("yves", "zoe")) in effects
     effects = story.sees(*friends, *yielders())
     assert not any(isinstance(it, TakeIn) for it in effects), "it is under way"
-    assert LeaveOut() in story.sees(*friends), "nobody waits any more"
 
 
 def test_who_waits_is_not_called_to_a_round() -> None:
