@@ -183,7 +183,8 @@ def _remove_stale() -> None:
 
 def _is_benchmark(pid: int) -> bool:
     try:
-        return any("benchmarks" in word for word in psutil.Process(pid).cmdline())
+        words = psutil.Process(pid).cmdline()
+        return any("benchmarks" in word or "pytest" in word for word in words)  # or a test
     except psutil.Error:
         return False  # gone, and its number may be another's by now
 

@@ -42,7 +42,7 @@ _SECONDS = (
     (presence, "CUT_OFF_SECONDS", CUT_OFF_SECONDS),
     (acquaintances, "CUT_OFF_SECONDS", CUT_OFF_SECONDS),
     (standstill, "STANDSTILL_SECONDS", 2.0),
-    (p2pd, "HEARTBEAT_SECONDS", 0.5),
+    (p2pd, "HEARTBEAT_SECONDS", 1.0),
     (greeting, "CLOCK_SECONDS", 1.0),
     (checkpoint_keeper, "CHECKPOINT_SECONDS", 0.5),
 )

@@ -225,8 +225,8 @@ def test_a_peer_that_stood_still_says_so_and_catches_up(hard: Hardships, whole: 
         for process in frozen:
             process.suspend()
         try:
-            rounds_go_on(hard.peers[1:], rounds=4)
             gone(hard.peers[1], "out of its view")
+            rounds_go_on(hard.peers[1:], rounds=1)
         finally:
             for process in frozen:
                 process.resume()
