@@ -68,6 +68,8 @@ class Checkpoint:
     """What error feedback holds, by names that the daemon gives."""
     merged_tokens: int = 0
     """Of this peer's work, in the run."""
+    written_at: float = 0.0
+    """Unix seconds; of one that was found."""
     lineage: bytes = b""
     """Where `state` comes from, as the daemon encodes it."""
 
@@ -244,6 +246,7 @@ def _verified(path: Path) -> Checkpoint:
         manifest.pending if local else Pending(),
         load_file(residuals) if residuals else {},
         manifest.merged_tokens,
+        manifest.written_at,
         lineage.read_bytes() if lineage else b"",
     )
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from google.protobuf.message import DecodeError
 
-from peer.averaging.history import History, ResumedWork
+from peer.averaging.history import History
 from peer.averaging.lineage import Header, header_message, parse_header
 from peer.averaging.malformed import Malformed
 from peer.averaging.state import GlobalState
 from peer.checkpoint import Checkpoint, CheckpointStore
 from peer.checkpoint_manifest import Pending
 from peer.notices import Notices
+from peer.swarm.interface import Refused
 from peer.training.death import TrainerDied
 from peer.training.messages import SnapshotWritten
 from peer.work import LocalWork
@@ -28,8 +30,13 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 """Their folder's name inside a run's."""
 CHECKPOINT_SECONDS = 30.0
+ATTEMPT_SECONDS = 30.0
+"""So long the next one waits for the end of an attempt: what is trained after a cut is told apart
+from what is in it only as long as this process lives."""
 _TRIES = 3
 """Rounds that end while the trainer is copied make the copy useless."""
+_DEATHS = 2
+"""After so many trainers that died while they took a checkpoint up, its inner work is given up."""
 
 
 class FoundCheckpoints:
@@ -52,12 +59,13 @@ class Checkpoints:
         self._saved: tuple[bytes, int] | None = None
         """Digest of the state in the newest checkpoint, and the inner steps done until then."""
         self._saved_round: int | None = None
+        self._deaths = 0
         self._writing = anyio.Lock()
         self._work = work
         self._history = history
         self._notices = notices
         self.written_at: float | None = None
-        """Monotonic seconds of the newest, if this process wrote it."""
+        """Monotonic seconds of the newest, if this process wrote it or began from it."""
 
     @property
     def state(self) -> GlobalState | None:
@@ -70,26 +78,41 @@ class Checkpoints:
         return self._saved_round is None
 
     async def take_up(self) -> GlobalState | None:
-        """The state that was found, which this peer begins with; the rest is put to its place."""
+        """The state that was found, which this peer begins with; the rest is put to its place.
+
+        None: there is none, or the trainer died of it, and the next one is to try again.
+        """
         found = self._newest
         if found is None:
             return None
+        try:
+            resumed = await self._work.take_up(found)
+        except Refused as refusal:
+            self._deaths += 1
+            if self._deaths < _DEATHS:
+                log.warning("the checkpoint is not resumed yet: %s", refusal)
+                return None
+            log.warning("the checkpoint's inner work is lost: %s", refusal)
+            resumed = await self._work.take_up(replace(found, local=None))
         state, history = found.state, self._history
         history.feedback.restore(found.residuals, state.parameters.size)
         history.lineage.add_told(state.digest, _headers(found.lineage))
-        work = await self._work.take_up(found)
-        # rounds that were decided after it was written may have merged it
-        history.resumed = ResumedWork(work) if work is not None else None
+        history.resumed = resumed  # rounds that were decided after it was written may have it
         self._saved_round = state.round
         self._saved = (state.digest, self._work.inner_steps)
-        carried = f" and {found.pending.tokens:,} tokens of inner work" if work is not None else ""
-        log.info("resumed round %d%s", state.round, carried)
+        age = max(0.0, time.time() - found.written_at)
+        self.written_at = time.monotonic() - age
+        tokens = found.pending.tokens if resumed.work is not None else 0
+        carried = f" and {tokens:,} tokens of inner work" if tokens else ""
+        log.info("resumed round %d%s, written %.0f s ago", state.round, carried, age)
         return state
 
     async def keep(self) -> None:
         """Write checkpoints until cancelled."""
         while True:
             await anyio.sleep(CHECKPOINT_SECONDS)
+            with anyio.move_on_after(ATTEMPT_SECONDS):
+                await self._work.attempt_over.wait()
             await self.save()
 
     async def save(self) -> None:
@@ -136,11 +159,13 @@ class Checkpoints:
         self, folder: Path
     ) -> tuple[tuple[GlobalState, Pending] | None, SnapshotWritten | None]:
         """What the trainer has on top of the state, in a file of that folder, if it can be had."""
-        trainer = self._work.trainer
-        for _ in range(_TRIES if trainer is not None else 0):
+        for _ in range(_TRIES):
+            trainer = self._work.trainer
+            if trainer is None:
+                break
             copied = await self._work.snapshot(folder)
             try:
-                written = await trainer.snapshot_written() if trainer is not None else None
+                written = await trainer.snapshot_written()
             except (TrainerDied, RuntimeError) as error:
                 log.debug("no copy of the trainer: %s", error)
                 break

@@ -304,6 +304,12 @@ class Daemon:
             yields=self._peer.yields_since is not None,
         )
 
+    @property
+    def checkpoint_seconds(self) -> float:
+        """Since the newest checkpoint was written; NaN without one."""
+        written = self._checkpoints.written_at
+        return math.nan if written is None else time.monotonic() - written
+
     def _coverage(self) -> coordinator_pb2.Coverage | None:
         if self.work.trainer is None or not self.work.has_state:
             return None

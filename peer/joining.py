@@ -206,6 +206,7 @@ def _status(request: JoinRequest, daemon: Daemon, started: float) -> control_pb2
     reply.uptime_seconds = time.monotonic() - started
     reply.coordinator = request.config.coordinator
     reply.coordinator_state = daemon.reporter.contact.describe(CLOCK.now())
+    reply.checkpoint_seconds = daemon.checkpoint_seconds
     reply.daemon_rss_bytes = _resident(os.getpid())
     trainer = daemon.work.trainer
     if trainer is not None:

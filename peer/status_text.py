@@ -21,6 +21,7 @@ def describe(status: control_pb2.StatusReply) -> str:
         ("loss", f"{loss} (training, nats per token)"),
         ("swarm", f"{status.peers} peers; a round takes {status.round_seconds:.2f} s to average"),
         ("coordinator", f"{status.coordinator}, {status.coordinator_state}"),
+        ("checkpoint", _age(status.checkpoint_seconds)),
         (
             "memory",
             f"daemon {status.daemon_rss_bytes / 2**20:.0f} MiB, "
@@ -29,6 +30,10 @@ def describe(status: control_pb2.StatusReply) -> str:
     ]
     rows += [("notice", notice) for notice in status.notices]
     return "\n".join(f"{name:12} {one_line(value)}" for name, value in rows)
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds:.0f} s ago" if math.isfinite(seconds) else "none yet"
 
 
 def one_line(text: str) -> str:

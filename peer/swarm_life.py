@@ -52,6 +52,7 @@ class SwarmLife:
         self._post = post
         self._rounds: Rounds | None = None
         self._donor = Donor(work.states, self._serving_rate)
+        self.history.needed_since = self._donor.needed_since
         self._fetcher = Fetcher(self.history.lineage, self._head, self._tell)
         self._others: tuple[PeerFacts, ...] = ()
         self.tasks: TaskGroup | None = None

@@ -9,9 +9,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
+
 from peer.averaging.attempt import LocalCut, Outcome
 from peer.averaging.codecs import FlatVector
 from peer.averaging.coverage import NO_CHUNKS
+from peer.averaging.history import ResumedWork
 from peer.averaging.local import Fate
 from peer.averaging.parts import MAX_TOKENS
 from peer.averaging.state import GlobalState
@@ -21,13 +24,13 @@ from peer.leasing import Leasing, Trained
 from peer.swarm.interface import Refused
 from peer.training.client import NotResumed, Trainer
 from peer.training.death import TrainerDied
-from peer.training.messages import CutDone, Progress, SnapshotTaken
+from peer.training.messages import CutDone, Progress
+from peer.unmerged import NOTHING_DONE, Totals, Unmerged
 
 log = logging.getLogger(__name__)
 
 TRAINER_PATIENCE = 4.5
 """Seconds that a trainer may take to answer; a little less than a leader waits for a cut."""
-NOTHING_DONE = Progress(inner_steps=0, tokens=0, loss_sum=0.0)
 
 
 @dataclass(frozen=True)
@@ -51,19 +54,21 @@ class LocalWork:
         self._state: GlobalState | None = None
         self._previous: GlobalState | None = None
         self._trainer: Trainer | None = None
-        self._merged = NOTHING_DONE
-        """The trainer's totals up to which its work is merged, or was dropped."""
-        self._carried = Pending()
-        """Of the trainer of an earlier process, resumed and in no round yet."""
-        self._resumed: GlobalState | None = None
-        """The trainer is at this state already, and has work of a checkpoint on top."""
+        self._unmerged = Unmerged()
+        self._resumed: ResumedWork | None = None
+        """The trainer has gone on from a checkpoint, and this is what it had."""
         self._cut: CutDone | None = None
+        """The last one that may be in a round; the work of no other trainer."""
+        self._cut_before: CutDone | None = None
         self._finished_steps = 0
         self.merged_tokens = 0
         self.leaving = False
         self.yields = False
         """This peer's half of a split swarm waits to be merged into the other."""
         self._moves = 0
+        self.attempt_over = anyio.Event()
+        """Set while no attempt is under way here."""
+        self.attempt_over.set()
 
     # ---- the state ---------------------------------------------------------------------
 
@@ -89,17 +94,13 @@ class LocalWork:
     def _trained(self) -> Trained | None:
         if self._trainer is None:
             return None
-        return Trained(self._trainer, self._merged.inner_steps, tuple(self._carried.chunks))
+        unmerged = self._unmerged
+        return Trained(self._trainer, unmerged.merged.inner_steps, unmerged.carried_chunks)
 
-    def _pending_at(self, totals: CutDone | SnapshotTaken) -> Pending:
+    def _pending_at(self, totals: Totals) -> Pending:
         """What is in no round yet when the trainer has these totals."""
-        carried, merged, trained = self._carried, self._merged, self._trained()
-        return Pending(
-            chunks=sorted(trained.chunks(totals.inner_steps)) if trained else [],
-            inner_steps=carried.inner_steps + totals.inner_steps - merged.inner_steps,
-            tokens=carried.tokens + totals.tokens - merged.tokens,
-            loss_sum=carried.loss_sum + totals.loss_sum - merged.loss_sum,
-        )
+        trained = self._trained()
+        return self._unmerged.at(totals, trained.chunks(totals.inner_steps) if trained else ())
 
     async def attach(self, trainer: Trainer) -> None:
         """Work with this trainer from now on; a restarted one takes the global parameters."""
@@ -110,8 +111,8 @@ class LocalWork:
                 self._drop(loaded, trainer.vectors.inbox.size)
             elif loaded is not None:
                 await trainer.load(loaded.parameters, loaded.tokens, loaded.digest.hex())
-        self._trainer, self._cut, self._merged = trainer, None, NOTHING_DONE
-        self._carried, self._resumed = Pending(), None
+        self._forget_work()
+        self._trainer = trainer
         self.leasing.renew()
 
     def _drop(self, state: GlobalState, values: int) -> None:
@@ -125,6 +126,15 @@ class LocalWork:
         if self._trainer is not None:
             self._finished_steps += self._trainer.totals.inner_steps
         self._trainer = None
+        self._forget_work()
+
+    def _forget_work(self) -> None:
+        """No trainer has anything on top of the global state."""
+        self._cut = self._cut_before = None
+        self._unmerged = Unmerged()
+        if self._resumed is not None:
+            self._resumed.work = None
+            self._resumed = None
 
     @property
     def trainer(self) -> Trainer | None:
@@ -150,7 +160,7 @@ class LocalWork:
     @property
     def pending_tokens(self) -> int:
         """Trained and not merged yet."""
-        return self._carried.tokens + max(0, self.totals.tokens - self._merged.tokens)
+        return self._unmerged.tokens(self.totals)
 
     # ---- rounds ------------------------------------------------------------------------
 
@@ -180,6 +190,8 @@ class LocalWork:
             self._moves -= 1
 
     def began(self, leader: str) -> None:
+        self._cut_before = self._cut
+        self.attempt_over = anyio.Event()
         self._callbacks.began(leader)
 
     async def take_cut(self) -> LocalCut:
@@ -187,16 +199,20 @@ class LocalWork:
         if trainer is None:
             raise Refused("this peer's trainer is being restarted")
         try:
-            self._cut = await trainer.cut()
+            cut = await trainer.cut()
         except TrainerDied as error:
             raise Refused(f"this peer's trainer died: {error}") from error
-        pending, trained = self._pending_at(self._cut), self._trained()
+        if self._trainer is not trainer:
+            raise Refused("this peer's trainer is being restarted")
+        self._cut = cut
+        pending, trained = self._pending_at(cut), self._trained()
         loss = pending.loss_sum / pending.inner_steps if pending.inner_steps else math.nan
         tokens = min(pending.tokens, MAX_TOKENS)
-        chunks = trained.cut(self._cut.inner_steps) if trained else NO_CHUNKS
+        chunks = trained.cut(cut.inner_steps) if trained else NO_CHUNKS
         return LocalCut(trainer.vectors.outbox, tokens, loss, chunks)
 
     async def adopt(self, state: GlobalState, shift: FlatVector, outcome: Outcome) -> None:
+        self.attempt_over.set()
         cut, self._cut = self._cut, None
         if outcome.merged:
             self.merged_tokens += outcome.tokens
@@ -204,7 +220,7 @@ class LocalWork:
             # the trainer that cut is gone; the one that took its place has the old state
             shift = state.parameters - self.state.parameters
         elif outcome.merged:
-            self._is_in_a_round(cut)
+            self._unmerged.merge_to(cut)
         await self._move(state, shift, outcome)
 
     async def follow(
@@ -213,20 +229,17 @@ class LocalWork:
         cut, self._cut = self._cut, None
         if outcome is not None and outcome.merged:
             self.merged_tokens += outcome.tokens
-        if fate is not Fate.CARRIED:
-            if cut is None and not self._carried.tokens:
-                # the trainer that had that work is gone
-                shift = state.parameters - self.state.parameters
-            elif fate is Fate.MERGED and outcome is None:
-                self.merged_tokens += self._carried.tokens
-            self._is_in_a_round(cut)
+        if cut is not None and fate is not Fate.CARRIED:
+            self._unmerged.merge_to(cut)
         await self._move(state, shift, outcome)
 
-    def _is_in_a_round(self, cut: CutDone | None) -> None:
-        """What was trained up to a cut is not pending any more; nor what an earlier process had."""
-        self._carried = Pending()
-        if cut is not None:
-            self._merged = Progress(cut.inner_steps, cut.tokens, cut.loss_sum)
+    @property
+    def holds_cut(self) -> bool:
+        return self._cut is not None
+
+    def settle_resumed(self, tokens: int) -> None:
+        self.merged_tokens += tokens
+        self._unmerged.merge_carried()
 
     # ---- checkpoints -------------------------------------------------------------------
 
@@ -247,29 +260,38 @@ class LocalWork:
             return None
         return (state, self._pending_at(taken)) if taken.base == state.digest.hex() else None
 
-    async def take_up(self, checkpoint: Checkpoint) -> FlatVector | None:
-        """Hand a checkpoint to the trainer; its inner work theta - phi, shape (n,), if it has any.
+    async def take_up(self, checkpoint: Checkpoint) -> ResumedWork:
+        """Hand a checkpoint to the trainer: what it goes on with. `begin` with its state then.
 
-        `begin` with its state afterwards.
+        Raises `Refused` if there is no trainer, or if it dies meanwhile.
         """
         trainer, state, local = self._trainer, checkpoint.state, checkpoint.local
         self.merged_tokens = checkpoint.merged_tokens
-        if trainer is None or local is None:
-            return None
+        resumed = ResumedWork(state.digest)
+        if local is None:
+            return resumed
+        if trainer is None:
+            raise Refused("this peer's trainer is being restarted")
         try:
             await trainer.resume(local, state.digest.hex(), state.tokens)
             await trainer.cut()
-        except (NotResumed, TrainerDied) as error:
+        except NotResumed as error:
             log.warning("the checkpoint's inner work is lost: %s", error)
-            return None
-        self._resumed, self._carried = state, checkpoint.pending
-        work: FlatVector = state.parameters - trainer.vectors.outbox
-        return work
+            return resumed
+        except TrainerDied as error:
+            raise Refused(f"this peer's trainer died: {error}") from error
+        if self._trainer is not trainer:
+            raise Refused("this peer's trainer is being restarted")
+        resumed.work = state.parameters - trainer.vectors.outbox
+        self._resumed, self._unmerged = resumed, Unmerged(checkpoint.pending)
+        return resumed
 
     async def begin(self, state: GlobalState) -> None:
         """Start from a state; without any work of this peer on top, unless it is taken up."""
         self._state = state
-        if self._trainer is not None and self._resumed is not state:
+        if self._resumed is not None and self._resumed.base != state.digest:
+            self._forget_work()
+        if self._trainer is not None and self._resumed is None:
             with suppress(TrainerDied):  # told by `wait_dead`; the next one loads this state
                 await self._trainer.load(state.parameters, state.tokens, state.digest.hex())
         self.leasing.renew()
@@ -288,7 +310,11 @@ class LocalWork:
             await self._trainer.stop()  # the next one starts from the global parameters
 
     async def conclude(self, outcome: Outcome) -> None:
+        self.attempt_over.set()
+        if outcome.member_index < 0:  # nobody can have merged it
+            self._cut = self._cut_before
         self._callbacks.concluded(outcome)
 
     def fell_behind(self, reason: str) -> None:
+        self.attempt_over.set()
         self._callbacks.fell_behind(reason)

@@ -10,7 +10,7 @@ import numpy as np
 
 from peer.averaging.attempt import Attempt, Outcome, outcome_of
 from peer.averaging.codecs import FlatVector
-from peer.averaging.history import History
+from peer.averaging.history import History, ResumedWork
 from peer.averaging.local import Fate, Local
 from peer.averaging.manifest import Manifest, included_parts, left_out_reason
 from peer.averaging.parts import Part
@@ -35,6 +35,7 @@ class Adoption:
             adoption_shift, attempt.base, state, attempt.cut.parameters, included
         )
         outcome = self._account(attempt, manifest, included)
+        self._history.resumed = None  # it was in that cut; no other round can have merged it
         self._history.arrive(state)
         await self._local.adopt(state, shift, outcome)
 
@@ -55,38 +56,58 @@ class Adoption:
             if doubt is not None and doubt.roster == manifest.roster:
                 outcome = self._settle(doubt, manifest, shift)
                 fate = Fate.MERGED if outcome.merged else Fate.CARRIED
-            elif resumed is not None and resumed.settle(manifest, self._own, shift):
-                fate = Fate.MERGED
-        if not complete and self._drop_what_is_in_doubt(shift):
-            fate = Fate.DROPPED
+                history.resumed = None
+            elif resumed is not None:
+                self._settle_resumed(resumed, manifest, shift)
+        if not complete:
+            fate = self._drop_what_is_in_doubt(shift)
+        else:
+            self.forget_doubt()  # another round was made of that state
         history.arrive(state)
         await self._local.follow(state, shift, fate, outcome)
 
     def _settle(self, doubt: Attempt, manifest: Manifest, shift: FlatVector) -> Outcome:
         """Take out of `shift` what a round has merged of an attempt that was given up in doubt."""
         included = self._included(doubt, manifest)
-        for part in included:
+        for part in included if self._local.holds_cut else ():
             shift[part.where] += _work(doubt)[part.where]
         outcome = self._account(doubt, manifest, included)
         self.forget_doubt()
         return outcome
 
-    def _drop_what_is_in_doubt(self, shift: FlatVector) -> bool:
-        """Whether there was anything."""
-        history = self._history
-        if history.doubt is not None:
+    def _settle_resumed(self, resumed: ResumedWork, manifest: Manifest, shift: FlatVector) -> None:
+        """The same for the work of an earlier process, whose cuts nobody here knows."""
+        if self._own not in manifest.roster.members:
+            return
+        member = self._member(manifest)
+        included = included_parts(manifest, member)
+        resumed.take_out(included, shift)
+        answered = [
+            part
+            for part, agreed in zip(manifest.roster.parts, manifest.parts, strict=True)
+            if part.owner == member and not agreed.void
+        ]
+        self._history.feedback.forget_used(included, answered)
+        if member in manifest.merged:
+            self._local.settle_resumed(manifest.roster.tokens[member])
+
+    def _drop_what_is_in_doubt(self, shift: FlatVector) -> Fate:
+        """What may be merged, and nobody can tell."""
+        history, fate = self._history, Fate.CARRIED
+        if history.doubt is not None and self._local.holds_cut:
             shift += _work(history.doubt)
             tokens = history.doubt.cut.tokens
             log.warning("%d tokens may be merged already, and nobody can tell: dropped", tokens)
-        elif history.resumed is not None:
+            fate = Fate.DROPPED
+        elif history.resumed is not None and history.resumed.work is not None:
             shift += history.resumed.work
             log.warning("inner work of the checkpoint may be merged already: dropped")
-        else:
-            return False
+            self._local.settle_resumed(0)
+        if history.doubt is not None or history.resumed is not None:
+            history.feedback.forget()
         self.forget_doubt()
         history.resumed = None
-        history.feedback.forget()
-        return True
+        return fate
 
     def keep_in_doubt(self, attempt: Attempt) -> None:
         """The others may have committed what is void here: see `follow`."""

@@ -126,6 +126,15 @@ class ErrorFeedback:
             self._forget_answered(part)
             self._answered[part.start, part.stop] = lost
 
+    def forget_used(self, included: Iterable[Part], answered: Iterable[Part]) -> None:
+        """An earlier process of this peer has sent, or answered, these parts with what it owed."""
+        if self._sent is not None:
+            self._sent = self._sent.copy()  # a checkpoint may be writing the old one
+            for part in included:
+                self._sent[part.where] = 0
+        for part in answered:
+            self._forget_answered(part)
+
     def _forget_answered(self, part: Part) -> None:
         kept: dict[tuple[int, int], FlatVector] = {}
         for (start, stop), lost in self._answered.items():

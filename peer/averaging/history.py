@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from peer.averaging.attempt import Attempt
@@ -11,8 +11,8 @@ from peer.averaging.codecs import FlatVector
 from peer.averaging.feedback import ErrorFeedback
 from peer.averaging.lineage import Header, Lineage
 from peer.averaging.links import LinkMeter
-from peer.averaging.manifest import Manifest, Merge, included_parts
-from peer.averaging.parts import HeldPart
+from peer.averaging.manifest import Manifest, Merge
+from peer.averaging.parts import HeldPart, Part
 from peer.averaging.state import GlobalState
 
 KEPT_MANIFESTS = 64
@@ -20,6 +20,8 @@ KEPT_MANIFESTS = 64
 LEAST_KEPT_PARTS = 2
 BRANCH_ROUNDS = 16
 """The other half's state is let go of if most members still do not have it by then."""
+MOST_VECTORS = 4
+"""What the parts of rounds that somebody needs may take, in vectors of the model's size."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,18 @@ class Branch:
 class ResumedWork:
     """Inner work from a checkpoint. Any round since then may have merged it, or a part of it."""
 
-    work: FlatVector
-    """theta - phi, shape (n,); zero where it is merged."""
+    base: bytes
+    """Digest of the checkpoint's state."""
+    work: FlatVector | None = None
+    """theta - phi, shape (n,); zero where it is merged. None: there is none, or no more."""
 
-    def settle(self, manifest: Manifest, own: str, shift: FlatVector) -> bool:
-        """Take out of `shift` what a round has merged of it; whether that counts as merged."""
-        if own not in manifest.roster.members:
-            return False
-        member = manifest.roster.index(own)
-        for part in included_parts(manifest, member):
+    def take_out(self, included: Iterable[Part], shift: FlatVector) -> None:
+        """Parts of it are in a round: with `shift`, the parameters lose them."""
+        if self.work is None:
+            return
+        for part in included:
             shift[part.where] += self.work[part.where]
             self.work[part.where] = 0
-        return member in manifest.merged
 
 
 class History:
@@ -80,6 +82,8 @@ class History:
         """The last attempt, if it ended here without its roster's decision."""
         self.resumed: ResumedWork | None = None
         self.branch: Branch | None = None
+        self.needed_since: Callable[[], Sequence[int]] = list
+        """Rounds whose states are being downloaded here: what follows them is replayed then."""
         self._rounds: OrderedDict[bytes, KeptRound] = OrderedDict()
 
     def arrive(self, state: GlobalState) -> None:
@@ -94,14 +98,16 @@ class History:
 
     def keep(self, manifest: Manifest, held: Mapping[int, HeldPart]) -> None:
         """Remember a committed round. The bytes of older ones go when they take too much room:
-        all together no more than one vector of the model."""
+        all together no more than one vector of the model, or four while somebody needs them."""
         self._rounds[manifest.state_digest] = KeptRound(manifest, dict(held))
         while len(self._rounds) > KEPT_MANIFESTS:
             self._rounds.popitem(last=False)
-        room = 4 * manifest.roster.parameters
+        needed = min(self.needed_since(), default=manifest.round)
+        vector, taken = 4 * manifest.roster.parameters, 0
         for number, (digest, kept) in enumerate(reversed(list(self._rounds.items()))):
-            room -= kept.size
-            if room < 0 and number >= LEAST_KEPT_PARTS:
+            taken += kept.size
+            most = MOST_VECTORS if kept.manifest.round > needed else 1
+            if taken > most * vector and number >= LEAST_KEPT_PARTS:
                 self._rounds[digest] = replace(kept, held={})
 
     @property

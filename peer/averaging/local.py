@@ -15,7 +15,7 @@ from peer.swarm.interface import Refused
 
 
 class Fate(Enum):
-    """What becomes of inner work whose round this peer did not see the end of."""
+    """What becomes of the last cut, whose round this peer did not see the end of."""
 
     CARRIED = "carried"
     """It rides along into a later round."""
@@ -55,6 +55,16 @@ class Local(Protocol):
 
     async def conclude(self, outcome: Outcome) -> None:
         """Take note of a void round."""
+
+    @property
+    def holds_cut(self) -> bool:
+        """Whether what the last cut held is still here; not, if its trainer was replaced."""
+
+    def settle_resumed(self, tokens: int) -> None:
+        """What this peer resumed from a checkpoint is in a round, or dropped.
+
+        tokens: of this peer in that round; its earlier process had trained them.
+        """
 
     def fell_behind(self, reason: str) -> None:
         """A committed round cannot be adopted from here: the state must be downloaded."""

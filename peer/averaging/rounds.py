@@ -112,8 +112,6 @@ class Rounds:
             raise Refused(f"round {self._active.base.round} is still being decided")
         if why := self.local.unwilling():
             raise Refused(why)
-        self.adoption.forget_doubt()  # from here on its cut is not the trainer's last any more
-        self.history.resumed = None
         self.local.began(leader)
         base = self.local.state
         nothing = LocalCut(base.parameters, 0, float("nan"))
@@ -137,6 +135,7 @@ class Rounds:
 
     async def exchange(self, attempt: Attempt, roster: Roster) -> Exchange:
         """Trade the parts of an attempt's roster."""
+        self.adoption.forget_doubt()  # the cut in doubt from now on is this one
         work = self.history.feedback.work(attempt.base.parameters, attempt.cut.parameters)
         exchange = Exchange(self.network, roster, work, self.history.feedback)
         attempt.exchange, attempt.roster = exchange, roster

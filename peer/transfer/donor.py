@@ -61,8 +61,12 @@ class Donor:
         return bool(self._streams)
 
     def pinned_rounds(self) -> list[int]:
-        """Rounds whose states are being downloaded, the oldest first: who gets one replays on."""
+        """Rounds whose states are being downloaded, the oldest first."""
         return self._pins.rounds()
+
+    def needed_since(self) -> list[int]:
+        """The same, and those of states just given: who gets one replays what came after."""
+        return self._pins.needed_since(anyio.current_time())
 
     async def _serve(self, caller: str, stream: Stream) -> None:
         request = await stream.receive(BLOCK_SECONDS)

@@ -14,6 +14,9 @@ MOST_PINNED = 2
 LINGER_SECONDS = 30.0
 """After a download broke, its state stays so long for the joiner to come back."""
 
+REPLAY_SECONDS = 120.0
+"""After a download its receiver replays what the run did meanwhile, for so long."""
+
 
 @dataclass
 class _Pin:
@@ -29,6 +32,8 @@ class Pins:
     def __init__(self, own: Callable[[], Sequence[GlobalState]]) -> None:
         self._own = own
         self._pins: dict[bytes, _Pin] = {}
+        self._given: dict[int, float] = {}
+        """Rounds whose states were downloaded to the end, and until when what follows is asked."""
 
     def offers(self, now: float) -> list[GlobalState]:
         """States that can be downloaded from here; the newest of its own come first."""
@@ -53,6 +58,8 @@ class Pins:
         pin.users -= 1
         if broke:
             pin.until = now + LINGER_SECONDS
+        else:
+            self._given[pin.state.round] = now + REPLAY_SECONDS
         self.expire(now)
 
     def expire(self, now: float) -> None:
@@ -60,10 +67,16 @@ class Pins:
         self._pins = {
             digest: pin for digest, pin in self._pins.items() if pin.users or pin.until > now
         }
+        self._given = {round_: until for round_, until in self._given.items() if until > now}
 
     def rounds(self) -> list[int]:
         """The rounds of the pinned states, the oldest first."""
         return sorted(pin.state.round for pin in self._pins.values())
+
+    def needed_since(self, now: float) -> list[int]:
+        """The same, and the rounds of states that a joiner has just got all of."""
+        self.expire(now)
+        return sorted({*self.rounds(), *self._given})
 
     def _drop_spare(self) -> None:
         """Where there are too many, those go that nobody uses."""

@@ -89,6 +89,13 @@ class BareLocal:
     ) -> None:
         raise NotImplementedError("nobody is behind in this benchmark")
 
+    @property
+    def holds_cut(self) -> bool:
+        return True
+
+    def settle_resumed(self, tokens: int) -> None:
+        raise NotImplementedError("nobody resumes in this benchmark")
+
     async def start_over(self) -> None:
         np.copyto(self.parameters, self.state.parameters)
 

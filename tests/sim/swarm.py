@@ -58,6 +58,9 @@ class SimulatedPeer:
         """Inner work that is in no round so far, shape (n,)."""
         self.cut_work = zeros.copy()
         """Of that, what the last cut had."""
+        self.resumed_tokens = 0
+        """Of an earlier process, in rounds that it did not see."""
+        self.resumed_settled = False
         self.outcomes: list[Outcome] = []
         self.called = anyio.Event()
         """An attempt has begun here."""
@@ -113,6 +116,14 @@ class SimulatedPeer:
             self.unmerged -= self.cut_work
         self._state = state
         self.local = self.local + shift
+
+    @property
+    def holds_cut(self) -> bool:
+        return True
+
+    def settle_resumed(self, tokens: int) -> None:
+        self.resumed_tokens += tokens
+        self.resumed_settled = True
 
     async def start_over(self) -> None:
         self.started_over += 1
