@@ -52,10 +52,7 @@ async def catch_up(rounds: Rounds, work: LocalWork, fetcher: Fetcher, wanted: Sy
     with work.moving():
         if work.has_state and await _replay(rounds, wanted):
             return
-        own = work.state.round if work.has_state else wanted.position.round
-        wanted_headers = min(KEPT_HEADERS, max(0, wanted.position.round - own) + LEAST_HEADERS)
-        await _learn_lineage(rounds, wanted.position, wanted.holders, wanted_headers)
-        common = _common(rounds, work, wanted.position)
+        common = await _parting(rounds, work, wanted)
         if common is not None and not wanted.give_up:
             raise Apart(common)
         parameters = _parameters(rounds, work, wanted.position)
@@ -63,7 +60,7 @@ async def catch_up(rounds: Rounds, work: LocalWork, fetcher: Fetcher, wanted: Sy
         if work.has_state:
             await rounds.jump(wanted.holders[0], state)
         else:
-            rounds.history.lineage.add(state.header)
+            rounds.history.arrive(state)
             await work.begin(state)
 
 
@@ -95,7 +92,12 @@ async def take_in(rounds: Rounds, work: LocalWork, wanted: TakeIn) -> None:
     except Malformed as error:  # merging it would fail here and everywhere
         raise Unreachable(str(error)) from error
     await anyio.to_thread.run_sync(_require_plausible, state, work.state, common, rounds.spec)
-    rounds.history.branch = Branch(state, common, work.state.round)
+    history = rounds.history
+    if _common(rounds, work, wanted.position) is None:
+        return  # merged meanwhile
+    if history.branch and history.lineage.descends(history.branch_digest, state.digest):
+        return  # the other half went on, and its later state was here sooner
+    history.branch = Branch(state, common, work.state.round)
     log.info("round %d of the other half is at hand, to be merged", state.round)
 
 
@@ -128,14 +130,42 @@ async def _replay(rounds: Rounds, wanted: Synchronise) -> bool:
     return False
 
 
-async def _learn_lineage(rounds: Rounds, at: Position, holders: Sequence[str], most: int) -> None:
+async def _parting(rounds: Rounds, work: LocalWork, wanted: Synchronise) -> Header | None:
+    """Where this peer's half and the one with the state wanted went apart; None if they did not.
+
+    Raises `Unreachable` if nobody tells, as then all that this half has merged may be at stake.
+    """
+    own = work.state.round if work.has_state else wanted.position.round
+    few = min(KEPT_HEADERS, max(0, wanted.position.round - own) + LEAST_HEADERS)
+    told = await _learn_lineage(rounds, wanted.position, wanted.holders, few)
+    if not work.has_state or wanted.give_up:
+        return None
+    if told and not _akin(rounds, work, wanted.position):
+        told = await _learn_lineage(rounds, wanted.position, wanted.holders, KEPT_HEADERS)
+    if not told:
+        raise Unreachable("nobody tells where it comes from")
+    return _common(rounds, work, wanted.position)
+
+
+async def _learn_lineage(rounds: Rounds, at: Position, holders: Sequence[str], most: int) -> bool:
+    """Have holders prove where a state comes from, two in case one is silent about the most of it.
+
+    Whether any has.
+    """
+    told = False
     for holder in holders[:ASKED_HOLDERS]:
         try:
             await rounds.archive.learn_lineage(holder, at.digest, most)
         except (Unreachable, Refused, Malformed) as error:
             log.debug("no lineage from %s: %s", short(holder), error)
-            continue
-        return
+        else:
+            told = True
+    return told
+
+
+def _akin(rounds: Rounds, work: LocalWork, there: Position) -> bool:
+    """Whether any state is known that both come from."""
+    return rounds.history.lineage.common(work.state.digest, there.digest) is not None
 
 
 def _common(rounds: Rounds, work: LocalWork, there: Position) -> Header | None:

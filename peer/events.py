@@ -86,6 +86,11 @@ class SyncProgress:
 
 
 @dataclass(frozen=True)
+class Synchronised:
+    """The state asked for is reached, or a later one; `StateAdopted` told of each on the way."""
+
+
+@dataclass(frozen=True)
 class SyncFailed:
     position: Position
     reason: str
@@ -136,8 +141,8 @@ class WrappedUp:
 
 Event = (
     TrainerReady | TrainerLost | SwarmJoined | SwarmLost | ViewSeen | StateAdopted | StateDropped
-    | SyncProgress | SyncFailed | Forked | TakeInFailed | FellBehind | AttemptBegan | AttemptEnded
-    | LeaveAsked | WrappedUp
+    | SyncProgress | Synchronised | SyncFailed | Forked | TakeInFailed | FellBehind | AttemptBegan
+    | AttemptEnded | LeaveAsked | WrappedUp
 )  # fmt: skip
 
 

@@ -84,14 +84,20 @@ def is_behind(own: Position, at: Position, ancestors: Collection[bytes] = ()) ->
     return at.round >= own.round - len(ancestors)
 
 
-def yielding(others: Sequence[PeerFacts], ancestors: Collection[bytes]) -> Position | None:
-    """The state of another half that waits to be taken in; None without one."""
+def yielding(
+    others: Sequence[PeerFacts], ancestors: Collection[bytes], least: int = 1
+) -> Position | None:
+    """The state of another half that waits to be taken in; None without one.
+
+    least: peers that a half must have, so that nobody's made-up state is merged on his word alone.
+    """
     waiting = tuple(
         peer
         for peer in others
         if peer.yields and peer.position is not None and peer.position.digest not in ancestors
     )
-    return front(max(halves(waiting), key=len)) if waiting else None
+    half = max(halves(waiting), key=len, default=())
+    return front(half) if len(half) >= max(1, least) else None
 
 
 def is_taken_in(others: Sequence[PeerFacts], own: Position, at: Position) -> bool:

@@ -27,6 +27,7 @@ from peer.events import (
     SwarmJoined,
     SwarmLost,
     SyncFailed,
+    Synchronised,
     SyncProgress,
     TakeInFailed,
     Train,
@@ -114,7 +115,8 @@ def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
         adopted_at=now,
         resumed=peer.entering and event.position == peer.checkpoint,
         yields_since=None,
-        syncing=None,
+        # of several replayed rounds, only the last one ends the replay: there must not be two
+        syncing=None if event.position == peer.syncing else peer.syncing,
         entering=False,
         due_since=None,
         failed_leaders=frozenset(),
@@ -126,6 +128,8 @@ def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
         return do(replace(ending, finished=True), Train(on=False), WrapUp())
     if not peer.trainer_ready:
         return enter(peer, Phase.JOINING, "building the model")
+    if peer.syncing is not None:
+        return do(peer, Train(on=True))
     return do(enter(peer, Phase.TRAINING, f"round {event.position.round + 1}"), Train(on=True))
 
 
@@ -138,6 +142,13 @@ def _sync_progress(peer: Peer, event: SyncProgress, now: float) -> Peer:
     return replace(peer, reason=event.words) if peer.syncing is not None else peer
 
 
+def _synchronised(peer: Peer, event: Synchronised, now: float) -> Peer:
+    peer = replace(peer, syncing=None)
+    if peer.phase is not Phase.SYNCING or peer.position is None:
+        return peer
+    return enter(peer, Phase.TRAINING, f"round {peer.position.round + 1}")
+
+
 def _sync_failed(peer: Peer, event: SyncFailed, now: float) -> Peer:
     until = now + DISTRUST_SECONDS
     peer = replace(peer, syncing=None, distrusted=(*peer.distrusted, (event.position, until)))
@@ -148,7 +159,9 @@ def _sync_failed(peer: Peer, event: SyncFailed, now: float) -> Peer:
 
 
 def _forked(peer: Peer, event: Forked, now: float) -> Peer:
-    peer = replace(peer, syncing=None, yields_since=now)
+    # the first time counts: who only says that it was taken in does not prolong the wait
+    since = now if peer.yields_since is None else peer.yields_since
+    peer = replace(peer, syncing=None, yields_since=since)
     if peer.phase is Phase.LEAVING or peer.position is None:
         return peer
     return enter(
@@ -218,6 +231,7 @@ _HANDLERS: dict[type[Event], Callable[[Peer, Any, float], Peer]] = {
     StateAdopted: _state_adopted,
     StateDropped: _state_dropped,
     SyncProgress: _sync_progress,
+    Synchronised: _synchronised,
     SyncFailed: _sync_failed,
     Forked: _forked,
     TakeInFailed: _take_in_failed,

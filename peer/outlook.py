@@ -63,7 +63,7 @@ def _own_facts(peer: Peer, event: ViewSeen) -> PeerFacts | None:
 def _take_in(peer: Peer, event: ViewSeen) -> Peer:
     """Of a split swarm, the larger half gets the other one's state, and merges it in a round."""
     others = event.view.others(peer.peer_id)
-    there = halves.yielding(others, event.ancestors)
+    there = halves.yielding(others, event.ancestors, peer.spec.round.min_peers)
     if there == peer.taking_in or there in [position for position, _ in peer.distrusted]:
         return peer
     peer = replace(peer, taking_in=there)

@@ -144,6 +144,8 @@ class SwarmLife:
             self._post(events.Forked(at, apart.common.round))
         except (Unreachable, Refused) as error:
             self._post(events.SyncFailed(at, str(error)))
+        else:
+            self._post(events.Synchronised())
 
     async def take_in(self, effect: events.TakeIn) -> None:
         """Get the other half's state, to be merged in the next round."""

@@ -88,10 +88,10 @@ class History:
 
     def arrive(self, state: GlobalState) -> None:
         """This peer is at a state now."""
-        self.lineage.add(state.header)
+        self.lineage.arrive(state.header)
         branch = self.branch
         if branch is not None and (
-            branch.state.digest in state.parents
+            self.lineage.descends(state.digest, branch.state.digest)  # else it is merged twice
             or state.round > branch.at_hand_since + BRANCH_ROUNDS
         ):
             self.branch = None

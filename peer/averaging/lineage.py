@@ -72,21 +72,31 @@ class Lineage:
 
     def __init__(self, headers: Iterable[Header] = ()) -> None:
         self._headers: dict[bytes, Header] = {}
+        self._own = b""
         for header in headers:
             self.add(header)
+
+    def arrive(self, header: Header) -> None:
+        """Remember this peer's own state; nothing that others tell drives its history out."""
+        self._own = header.digest
+        self.add(header)
 
     def add(self, header: Header) -> None:
         """Remember a header; the oldest rounds go."""
         self._headers[header.digest] = header
-        if len(self._headers) > 2 * KEPT_HEADERS:
-            newest = sorted(self._headers.values(), key=lambda it: it.round)[-KEPT_HEADERS:]
-            self._headers = {it.digest: it for it in newest}
+        if len(self._headers) > 3 * KEPT_HEADERS:
+            own = {it.digest: it for it in self.newest_first(self._own)}
+            others = [it for it in self._headers.values() if it.digest not in own]
+            others.sort(key=lambda it: it.round)
+            self._headers = own | {it.digest: it for it in others[-KEPT_HEADERS:]}
 
     def add_told(self, head: bytes, told: Iterable[Header]) -> None:
         """Remember those headers that `head` descends from; what does not follow is dropped."""
         by_digest = {it.digest: it for it in told}
+        known = self._headers | by_digest
         for digest in reachable(head, by_digest):
-            self.add(by_digest[digest])
+            if _follows(by_digest[digest], known):
+                self.add(by_digest[digest])
 
     def get(self, digest: bytes) -> Header | None:
         return self._headers.get(digest)
@@ -101,12 +111,15 @@ class Lineage:
         return {parent for it in known for parent in self._headers[it].parents}
 
     def recent(self, head: bytes, most: int) -> tuple[bytes, ...]:
-        """Digests of states that `head` descends from, its parents first, then the newest."""
+        """Digests of states that `head` descends from: its parents, merged halves, the newest."""
         header = self._headers.get(head)
         if header is None:
             return ()
-        older = (it.digest for it in self.newest_first(head, most + 1)[1:])
-        return tuple(dict.fromkeys((*header.parents, *older)))[:most]
+        newest = self.newest_first(head, most + 1)
+        # a half that was taken in looks for its own state here, and may be a few rounds late
+        merged = [it for one in newest if len(one.parents) > 1 for it in one.parents][: most // 2]
+        older = (it.digest for it in newest[1:])
+        return tuple(dict.fromkeys((*header.parents, *merged, *older)))[:most]
 
     def newest_first(self, head: bytes, most: int = KEPT_HEADERS) -> list[Header]:
         """The headers of a state and of its ancestors, as many as are known and wanted."""
@@ -118,6 +131,15 @@ class Lineage:
         both = reachable(one, self._headers) & reachable(other, self._headers)
         headers = [self._headers[it] for it in both]
         return max(headers, key=lambda it: (it.round, it.tokens, it.digest), default=None)
+
+
+def _follows(header: Header, known: Mapping[bytes, Header]) -> bool:
+    """Whether a header's round is the one after its parents', as far as those are known.
+
+    A made-up history cannot leap ahead: each of its rounds takes a header.
+    """
+    parents = [known[it].round for it in header.parents if it in known]
+    return not parents or header.round == 1 + max(parents)
 
 
 def reachable(head: bytes, headers: Mapping[bytes, Header]) -> set[bytes]:

@@ -151,6 +151,18 @@ async def test_who_has_merged_once_does_not_merge_the_same_again() -> None:
         assert swarm.peers[0].state.tokens == tokens + 300 + 200
 
 
+async def test_who_downloads_a_later_state_does_not_offer_to_merge_what_that_has_merged() -> None:
+    async with simulated_swarm(5) as swarm:
+        await go_apart(swarm)
+        await take_in(swarm)
+        late = swarm.peers[2]
+        for _ in range(2):
+            await round_of(swarm, LARGER[:2])
+        await late.rounds.archive.learn_lineage(swarm.peers[0].name, swarm.peers[0].state.digest)
+        await late.rounds.jump(swarm.peers[0].name, swarm.peers[0].state)
+        assert late.rounds.history.branch is None
+
+
 async def test_what_the_other_half_says_it_merged_has_bounded_weight() -> None:
     async with simulated_swarm(5) as swarm:
         await go_apart(swarm)

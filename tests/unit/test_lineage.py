@@ -33,6 +33,45 @@ def chain(first: Header, rounds: int, salt: int = 0) -> list[Header]:
     return found
 
 
+def test_a_history_that_others_tell_never_drives_out_ones_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lineage, "KEPT_HEADERS", 10)
+    own = chain(child(), 12)
+    known = Lineage()
+    for header in own:
+        known.arrive(header)
+    for salt in range(1, 8):
+        told = chain(replace(child(salt=salt), round=10**9), 9)
+        known.add_told(told[-1].digest, told)
+    assert known.newest_first(own[-1].digest, 10) == own[:-11:-1]
+    assert known.descends(own[-1].digest, own[-9].digest)
+
+
+def test_a_made_up_history_cannot_leap_ahead() -> None:
+    """A round far ahead, merged, would be nobody's round any more: it is out of all bounds."""
+    own = chain(child(), 5)
+    known = Lineage(own)
+    leap = replace(child(own[2], salt=1), round=2**40)
+    two = replace(child(own[2], child(salt=2)), round=2**40)
+    for made_up in (leap, two):
+        known.add_told(made_up.digest, [made_up, *own])
+        assert known.common(made_up.digest, own[-1].digest) is None
+    fork = child(own[2], salt=1)
+    known.add_told(fork.digest, [fork])
+    assert known.common(fork.digest, own[-1].digest) == own[2]
+
+
+def test_a_half_that_was_taken_in_long_ago_still_finds_its_state_among_the_recent() -> None:
+    first = child()
+    trunk, branch = chain(first, 40), chain(first, 20, salt=1)
+    merged = child(trunk[-1], branch[-1])
+    later = chain(merged, 5)
+    known = Lineage([*trunk, *branch, *later])
+    assert branch[-1].digest in known.recent(later[-1].digest, 16)
+    assert later[-2].digest == known.recent(later[-1].digest, 16)[0]
+
+
 def test_a_header_survives_the_trip() -> None:
     first = child()
     for header in (first, child(first), child(child(first), child(first, salt=1))):

@@ -32,6 +32,7 @@ from peer.events import (
     SwarmLost,
     SyncFailed,
     Synchronise,
+    Synchronised,
     TakeIn,
     TakeInFailed,
     Train,
@@ -410,6 +411,27 @@ def test_a_round_is_not_tried_before_enough_of_the_others_have_adopted_the_last(
 # ---- ahead and behind --------------------------------------------------------------------
 
 
+def test_while_it_replays_several_rounds_it_does_not_begin_a_second_time() -> None:
+    story = training()
+    others = [facts("bert", at(8)), facts("cleo", at(8))]
+    assert story.sees(*others) == (Synchronise(at(8), ("bert", "cleo")),)
+    for round_ in (6, 7):
+        assert story.adopts(at(round_)) == (Train(on=True),)
+        assert story.sees(*others) == ()
+        assert story.phase is Phase.SYNCING
+    story.adopts(at(8))
+    assert story.phase is Phase.TRAINING
+
+
+def test_catching_up_ends_with_whatever_state_it_led_to() -> None:
+    story = training()
+    story.sees(facts("bert", at(8)))
+    story.adopts(at(9))
+    story.happens(Synchronised())
+    assert (story.phase, story.reason) == (Phase.TRAINING, "round 10")
+    assert story.sees(facts("bert", at(11))) == (Synchronise(at(11), ("bert",)),)
+
+
 def test_a_peer_that_missed_a_round_takes_the_state_of_those_that_did_not() -> None:
     story = training()
     assert story.sees(facts("bert", at(6)), facts("cleo", at(6))) == (
@@ -681,6 +703,9 @@ events = st.one_of(
     ),
     st.builds(StateAdopted, positions, st.sampled_from([0, 100, SPEC.stop.tokens])),
     st.builds(SyncFailed, positions, st.just("why")),
+    st.just(Synchronised()),
+    st.builds(Forked, positions, st.just(3)),
+    st.builds(TakeInFailed, positions, st.just("why")),
     st.just(FellBehind("why")),
     st.builds(AttemptBegan, names),
     st.builds(AttemptEnded, names, st.booleans(), st.just("why")),
@@ -828,6 +853,17 @@ def test_a_half_whose_state_is_being_downloaded_waits_for_that_to_end_but_not_fo
     assert story.happens(giving) == (Synchronise(THERE, LARGER_NAMES, give_up=True),)
 
 
+def test_who_only_says_that_a_half_was_taken_in_does_not_prolong_its_wait() -> None:
+    story = yielding()
+    liar = replace(facts("eve", THERE), recent=(HERE.digest,))
+    for _ in range(3):
+        story.passes(YIELD_SECONDS / 2)
+        (effect,) = story.sees(liar, *LARGER)
+        assert isinstance(effect, Synchronise)
+        story.happens(Forked(THERE, 5))
+    assert story.sees(*LARGER) == (Synchronise(THERE, LARGER_NAMES, give_up=True),)
+
+
 def test_a_half_that_has_become_the_larger_goes_on_by_itself() -> None:
     story = yielding()
     story.sees(facts("emil", HERE), LARGER[0])
@@ -845,6 +881,12 @@ def test_the_larger_half_gets_what_waits_once_and_goes_on_with_its_rounds() -> N
     assert TakeIn(THERE, ("yves", "zoe")) in effects
     effects = story.sees(*friends, *yielders())
     assert not any(isinstance(it, TakeIn) for it in effects), "it is under way"
+
+
+def test_one_peer_alone_does_not_make_the_others_merge_its_state() -> None:
+    story = training(position=HERE)
+    effects = story.sees(facts("emil", HERE), yielders()[0])
+    assert not any(isinstance(it, TakeIn) for it in effects)
 
 
 def test_who_waits_is_not_called_to_a_round() -> None:
