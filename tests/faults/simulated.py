@@ -13,11 +13,12 @@ import numpy as np
 from peer.averaging.attempt import Outcome
 from peer.averaging.codecs import FlatVector
 from peer.averaging.leader import lead
+from peer.averaging.malformed import Malformed
 from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState
 from peer.membership import Position
 from peer.swarm.interface import Refused, Unreachable
-from peer.swarm.memory import Hub, MemoryNetwork
+from peer.swarm.memory import Crossing, Hub, MemoryNetwork
 from peer.transfer.donor import Donor
 from peer.transfer.download import download
 from tests.faults.plan import Fault, Freeze, Join, Kill, Leave, Plan, Return, Split
@@ -60,7 +61,7 @@ class PlannedPeer(SimulatedPeer):
 class PlannedSwarm:
     """Peers of a plan, by their numbers. Made by `planned_swarm`."""
 
-    def __init__(self, hub: Hub, plan: Plan, codec: str, random: Random) -> None:
+    def __init__(self, hub: Hub, plan: Plan, codec: str, random: Random, split_after: int) -> None:
         self.up: dict[int, PlannedPeer] = {}
         self.void = 0
         """Attempts that came to nothing."""
@@ -76,11 +77,15 @@ class PlannedSwarm:
         self._attempts = 0
         self._missed: dict[str, int] = {}
         """Those that were killed, and in which attempt."""
+        self._split_after = split_after
         self._split: Split | None = None
+        self._to_split: tuple[int, Split] | None = None
+        """After so many crossings more the network is split: in the middle of an attempt."""
+        hub.tap = self._tap
 
     async def play(self, rounds: int) -> None:
         """Make so many rounds, and let the plan happen; every round is looked at."""
-        while self.round < rounds or self._outside:
+        while self.round < rounds or self._outside or self._to_split:
             assert self._attempts < 3 * rounds, "too many attempts were void"
             await self._happen()
             for peer in self.up.values():
@@ -127,9 +132,23 @@ class PlannedSwarm:
         elif isinstance(fault, Leave):
             self._end(self.up[fault.peer])
         else:
-            self._split = fault
-            sides = fault.all_sides(len(IDENTITIES))
-            self._hub.split(*([IDENTITIES[it].peer_id for it in side] for side in sides))
+            self._to_split = self._split_after, fault
+            if not self._split_after:
+                self._cut_apart(fault)
+            return
+        self.happened.append(str(fault))
+
+    def _tap(self, crossing: Crossing) -> None:
+        if self._to_split is not None:
+            left, fault = self._to_split
+            self._to_split = left - 1, fault
+            if left == 1:
+                self._cut_apart(fault)
+
+    def _cut_apart(self, fault: Split) -> None:
+        self._split, self._to_split = fault, None
+        sides = fault.all_sides(len(IDENTITIES))
+        self._hub.split(*([IDENTITIES[it].peer_id for it in side] for side in sides))
         self.happened.append(str(fault))
 
     def _strike(self, fault: Kill | Freeze) -> None:
@@ -229,12 +248,13 @@ class PlannedSwarm:
             assert peer.frozen or not peer.network.alive
 
     async def _get(self, peer: PlannedPeer, ahead: PlannedPeer, donors: list[str]) -> None:
-        if ahead.state.round == peer.state.round + 1 and ahead.state.digest in _kept(ahead):
-            await peer.catches_up_with(ahead)
-            return
+        """As `peer.catching_up` does."""
         at = Position(ahead.state.round, ahead.state.digest)
-        state = await download(peer.rounds.network, donors, at, PARAMETERS)
-        await peer.rounds.jump(ahead.name, state)
+        try:
+            await peer.rounds.replay(ahead.name, at.digest)
+        except (Unreachable, Refused, Malformed):
+            state = await download(peer.rounds.network, donors, at, PARAMETERS)
+            await peer.rounds.jump(ahead.name, state)
 
     # ---- what must hold ----------------------------------------------------------------
 
@@ -245,11 +265,8 @@ class PlannedSwarm:
             assert len({peer.state.digest for peer in awake}) <= 1, self.happened
             for peer in awake:
                 assert not peer.busy
-                peer.assert_every_piece_counts_once()
-
-
-def _kept(peer: PlannedPeer) -> set[bytes]:
-    return set(peer.rounds.history._rounds)
+                if peer.state.round == self.round:  # who is behind cannot know what was merged
+                    peer.assert_every_piece_counts_once()
 
 
 async def _lead(leader: PlannedPeer, others: list[str]) -> None:
@@ -261,11 +278,14 @@ async def _lead(leader: PlannedPeer, others: list[str]) -> None:
 
 @asynccontextmanager
 async def planned_swarm(
-    plan: Plan, peers: int, codec: str = "fp32", seed: int = 0
+    plan: Plan, peers: int, codec: str = "fp32", seed: int = 0, split_after: int = 0
 ) -> AsyncIterator[PlannedSwarm]:
-    """The peers of a plan that are there from the beginning; `play` it."""
+    """The peers of a plan that are there from the beginning; `play` it.
+
+    split_after: so many messages of its round pass before the network is split.
+    """
     async with anyio.create_task_group() as tasks:
-        swarm = PlannedSwarm(Hub(tasks), plan, codec, Random(seed))
+        swarm = PlannedSwarm(Hub(tasks), plan, codec, Random(seed), split_after)
         for number in range(peers):
             if number not in plan.late:
                 await swarm.start(number)

@@ -62,3 +62,21 @@ async def test_the_larger_side_of_a_split_goes_on_and_the_other_comes_after() ->
         await swarm.come_to_rest()
         assert len({peer.state.digest for peer in swarm.up.values()}) == 1
         assert len(swarm.up) == 6
+
+
+@pytest.mark.parametrize("crossings", [20, 60, 90])
+async def test_a_round_that_a_split_cuts_short_is_void_or_committed_and_counts_once(
+    crossings: int,
+) -> None:
+    plan = parse("split 0 1 | 2 3 4 at round 2 for 1 round")
+    async with planned_swarm(plan, 5, split_after=crossings) as swarm:
+        await swarm.play(6)
+        await swarm.come_to_rest()
+
+
+@pytest.mark.xfail(strict=True, reason="a void attempt forgets the doubt of the one before")
+async def test_a_round_cut_apart_in_its_middle_counts_once() -> None:
+    plan = parse("split 0 1 | 2 3 4 at round 2 for 3 rounds")
+    async with planned_swarm(plan, 5, split_after=100) as swarm:
+        await swarm.play(8)
+        await swarm.come_to_rest()
