@@ -128,7 +128,7 @@ def figures(
         idle_steps=max((longest_idle(it, happened) for it in survivors), default=math.nan),
         step_seconds=statistics.median(_durations(survivors)),
         states=sum("digest" in note for it in stories for note in it.notes),
-        disagreements=_disagreements(stories, chain, happened),
+        disagreements=_disagreements(stories, happened),
         forked=len({it["digest"] for it in _states(stories)} - chain),
         events=[(it.at - began, it.fault) for it in happened],
         commits=sorted(at - began for at in commits.values()),
@@ -290,32 +290,28 @@ def _void(stories: Iterable[Story]) -> int:
     return len({note["attempt"] for note in notes} - committed)
 
 
-def _disagreements(
-    stories: Sequence[Story], chain: set[str | None], happened: Iterable[Happened]
-) -> list[str]:
+def _disagreements(stories: Sequence[Story], happened: Iterable[Happened]) -> list[str]:
     """Rounds of which peers hold different states, though the network was whole."""
     splits = [(it, fault) for it in happened if isinstance(fault := _parsed(it), Split)]
-    holders: dict[int, dict[str, set[int]]] = {}
-    first: dict[str, float] = {}
+    first: dict[int, dict[str, tuple[float, int]]] = {}
     for it in stories:
         for note in it.notes:
             if "digest" in note:
-                first[note["digest"]] = min(note["at"], first.get(note["digest"], math.inf))
-                by_digest = holders.setdefault(note["round"], {})
-                by_digest.setdefault(note["digest"], set()).add(it.number)
+                seen = first.setdefault(note["round"], {})
+                earliest = seen.get(note["digest"], (math.inf, 0))
+                seen[note["digest"]] = min((note["at"], it.number), earliest)
 
-    def on_a_side(digest: str, who: set[int]) -> bool:
-        return any(
-            it.at <= first[digest] <= it.over + _REUNION_SECONDS
-            and any(who <= set(side) for side in fault.all_sides(len(stories)))
-            for it, fault in splits
-        )
+    def made_by(at: float, peer: int) -> object:
+        for index, (it, fault) in enumerate(splits):
+            if it.at <= at <= it.over + _REUNION_SECONDS:
+                sides = fault.all_sides(len(stories))
+                return index, next(side for side, who in enumerate(sides) if peer in who)
+        return None
 
     wrong = []
-    for number, digests in sorted(holders.items()):
-        if len(digests) > 1:
-            strays = [it for it, who in digests.items() if it in chain or not on_a_side(it, who)]
-            if len(strays) > 1 or not any(it in chain for it in digests):
-                told = (f"{it[:8]} on {sorted(who)}" for it, who in digests.items())
-                wrong.append(f"round {number}: " + ", ".join(told))
+    for number, seen in sorted(first.items()):
+        # each side of a split may have made a round of its own
+        if len({made_by(*it) for it in seen.values()}) < len(seen):
+            told = (f"{it[:8]} first on {peer}" for it, (_, peer) in seen.items())
+            wrong.append(f"round {number}: " + ", ".join(told))
     return wrong
