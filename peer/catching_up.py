@@ -58,7 +58,7 @@ async def catch_up(rounds: Rounds, work: LocalWork, fetcher: Fetcher, wanted: Sy
         parameters = _parameters(rounds, work, wanted.position)
         state = await fetcher.fetch(rounds.network, wanted.holders, wanted.position, parameters)
         if work.has_state:
-            await rounds.jump(wanted.holders[0], state)
+            await rounds.jump(state, wanted.holders[:ASKED_HOLDERS])
         else:
             rounds.history.arrive(state)
             await work.begin(state)

@@ -16,7 +16,7 @@ from peer.averaging.codec_names import codec_named
 from peer.averaging.coverage import Coverage, after_round, decoded
 from peer.averaging.coverage import united as united_coverage
 from peer.averaging.history import KEPT_MANIFESTS, Branch, History
-from peer.averaging.lineage import KEPT_HEADERS, header_message, parse_header
+from peer.averaging.lineage import KEPT_HEADERS, Header, Lineage, header_message, parse_header
 from peer.averaging.malformed import Malformed, require
 from peer.averaging.manifest import (
     Manifest,
@@ -237,6 +237,7 @@ class Archive:
             manifest = parse_manifest(message, self._spec, base.parameters.size)
             require(manifest.state_digest == digest, "it is another round's manifest")
             require(manifest.roster.round >= base.round, "it does not lead from here to there")
+            require(not found or manifest.round == found[-1].roster.round, "not the round before")
             require(len(found) < KEPT_MANIFESTS, "too many rounds")
             found.append(manifest)
             digest = manifest.roster.digest
@@ -249,6 +250,17 @@ class Archive:
         reply = await call(self._network, holder, LINEAGE, request, _REPLY_SECONDS)
         require(len(reply.headers) <= most, "more headers than were asked for")
         self._history.lineage.add_told(digest, [parse_header(it) for it in reply.headers])
+
+
+def require_lineage(manifests: Sequence[Manifest], lineage: Lineage, head: Header) -> None:
+    """`Malformed` if rounds are not those that led to a state, as far as its history is known."""
+    for manifest in manifests:
+        digest = manifest.state_digest
+        header = head if digest == head.digest else lineage.get(digest)
+        if header is not None:
+            told = (manifest.round, manifest.tokens)
+            require((header.round, header.tokens) == told, "no such round led to that state")
+            require(manifest.roster.digest in header.parents, "that state has other parents")
 
 
 def _as_agreed(held: HeldPart | None) -> ManifestPart:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from peer.averaging import methods
 from peer.averaging.adoption import Adoption
 from peer.averaging.answers import silence_seconds
-from peer.averaging.archive import Archive
+from peer.averaging.archive import Archive, require_lineage
 from peer.averaging.attempt import Attempt, LocalCut, outcome_of
 from peer.averaging.coverage import chunks_message
 from peer.averaging.deadlines import DEADLINES, Deadlines
@@ -237,17 +237,27 @@ class Rounds:
             self.history.keep(manifest, held)
             await self.adoption.follow(state, [manifest], complete=True)
 
-    async def jump(self, holder: str, state: GlobalState) -> None:
-        """Move to a downloaded state; what is in doubt is settled as far as `holder` can tell."""
-        manifests: list[Manifest] = []
-        complete = self.history.doubt is None and self.history.resumed is None
-        if not complete:
+    async def jump(self, state: GlobalState, holders: Sequence[str]) -> None:
+        """Move to a downloaded state; what is in doubt is settled if a holder can tell."""
+        if self.history.doubt is None and self.history.resumed is None:
+            await self.adoption.follow(state, (), complete=True)
+            return
+        manifests = await self._told_by(holders, state)
+        await self.adoption.follow(state, manifests or (), complete=manifests is not None)
+
+    async def _told_by(
+        self, holders: Sequence[str], state: GlobalState
+    ) -> Sequence[Manifest] | None:
+        """The rounds from here to a state, of its own history; None if nobody tells them all."""
+        for holder in holders:
             try:
                 manifests = await self.archive.manifests(holder, state.digest, self.local.state)
-                complete = True
+                require_lineage(manifests, self.history.lineage, state.header)
             except (Unreachable, Refused, Malformed) as error:
-                log.debug("what was merged cannot be told: %s", error)
-        await self.adoption.follow(state, manifests, complete)
+                log.debug("%s cannot tell what was merged: %s", short(holder), error)
+                continue
+            return manifests
+        return None
 
     # ---- seeing an attempt of another leader through -----------------------------------
 

@@ -254,7 +254,7 @@ class PlannedSwarm:
             await peer.rounds.replay(ahead.name, at.digest)
         except (Unreachable, Refused, Malformed):
             state = await download(peer.rounds.network, donors, at, PARAMETERS)
-            await peer.rounds.jump(ahead.name, state)
+            await peer.rounds.jump(state, [ahead.name])
 
     # ---- what must hold ----------------------------------------------------------------
 
