@@ -18,7 +18,7 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from peer.averaging.malformed import Malformed, require
-from peer.averaging.parts import MAX_TOKENS
+from peer.averaging.parts import MAX_TOKENS, bounded_weights
 from peer.averaging.ranges import (
     MAX_CHUNK,
     Numbers,
@@ -55,6 +55,8 @@ _SPLIT_ROUNDS = 8
 """the chunks of those that are gone are left to them for so many rounds more."""
 _LOOKED_AT_ONCE = 2048
 _LEAST_SHARE = 1 / 64
+_CLAIMS_A_DRAW = 4096
+"""Then free chunks are shared anew: what a peer owns and does not train, others get to."""
 _SHARED_REACH = 8
 """How far ahead of the frontier the members of rounds seldom look, in numbers of leased chunks."""
 _NEWCOMERS_SPAN = 256
@@ -216,20 +218,23 @@ def chunks_of(coverage: Coverage, peer_id: str, wanted: int) -> list[int]:
 def _shared(coverage: Coverage, peer_id: str, taken: Ranges) -> Iterator[int]:
     """Free chunks whose owner is this peer, ascending."""
     leases = coverage.leases or {}
-    least = max(1.0, _LEAST_SHARE * max(it.tokens for it in leases.values()))
-    weights = {name: max(least, it.tokens) for name, it in leases.items()}
+    bounded = bounded_weights([it.tokens for it in leases.values()])
+    shares = dict(zip(leases, bounded, strict=True))
+    least = max(1.0, _LEAST_SHARE * max(bounded))
+    weights = {name: max(least, it) for name, it in shares.items()}
+    draw = coverage.claims // _CLAIMS_A_DRAW
     start = coverage.frontier
     while True:
         stop = start + _LOOKED_AT_ONCE
         there = free(taken, start, stop)
-        yield from there[owners(there, weights) == sorted(weights).index(peer_id)].tolist()
+        yield from there[owners(there, weights, draw) == sorted(weights).index(peer_id)].tolist()
         start = stop
 
 
-def owners(chunks: Numbers, weights: Mapping[str, float]) -> npt.NDArray[np.intp]:
+def owners(chunks: Numbers, weights: Mapping[str, float], draw: int = 0) -> npt.NDArray[np.intp]:
     """For each chunk its owner's place among the sorted names, with chances as the weights."""
     scores = np.stack(
-        [-weights[name] / np.log(_uniform(_seed(name), chunks)) for name in sorted(weights)]
+        [-weights[it] / np.log(_uniform(_seed(f"{it}{draw}"), chunks)) for it in sorted(weights)]
     )
     winners: npt.NDArray[np.intp] = scores.argmax(axis=0)
     return winners

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from blake3 import blake3
 
@@ -123,8 +124,17 @@ class Lineage:
 
     def newest_first(self, head: bytes, most: int = KEPT_HEADERS) -> list[Header]:
         """The headers of a state and of its ancestors, as many as are known and wanted."""
-        found = [self._headers[it] for it in reachable(head, self._headers)]
-        return sorted(found, key=lambda it: (-it.round, it.digest))[:most]
+        found: list[Header] = []
+        ahead = [(-it.round, it.digest) for it in (self._headers.get(head),) if it]
+        seen = {head}
+        while ahead and len(found) < most:  # a header's round is later than its parents'
+            header = self._headers[heappop(ahead)[1]]
+            found.append(header)
+            for parent in header.parents:
+                if parent in self._headers and parent not in seen:
+                    seen.add(parent)
+                    heappush(ahead, (-self._headers[parent].round, parent))
+        return found
 
     def common(self, one: bytes, other: bytes) -> Header | None:
         """The newest state that both come from; None if none is known."""

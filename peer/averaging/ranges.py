@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
@@ -54,8 +55,9 @@ def without(chunks: Iterable[int], ranges: Ranges) -> tuple[int, ...]:
 
 
 def free(taken: Ranges, start: int, stop: int) -> Numbers:
-    near = [pair for pair in taken if pair[1] > start and pair[0] < stop]
-    return np.array(without(range(start, stop), tuple(near)), np.uint64)
+    first = max(0, bisect_left(taken, (start,)) - 1)
+    near = taken[first : bisect_left(taken, (stop,))]
+    return np.array(without(range(start, stop), near), np.uint64)
 
 
 def as_gaps(numbers: Sequence[int]) -> list[int]:

@@ -202,6 +202,24 @@ def test_shares_follow_the_work_of_the_last_round() -> None:
     assert shares["bob"] == pytest.approx(500 * 4, rel=0.15)
 
 
+@pytest.mark.parametrize(("claimed", "most"), [(40_000, 2000), (2**40, 8000)])
+def test_who_claims_a_share_and_trains_none_of_it_does_not_hold_the_text_up(
+    claimed: int, most: int
+) -> None:
+    """Gaps that never close would fill the record: what it has no room for is trained again."""
+    text = warm({"ann": 400, "bob": 400, "cy": 400})
+    for _ in range(25):
+        claims = {"liar": Claim(claimed, Chunks(), merged=True)}
+        for name in text.speeds:
+            text.plan(name)
+            text.train(name, text.speeds[name])
+            claims[name] = text.claim(name, merged=True)
+        text.coverage = after_round(text.coverage, claims)
+        text.done = {name: [] for name in text.speeds}
+    assert len(text.coverage.merged) < most
+    assert text.twice < 100
+
+
 def test_a_peer_that_did_next_to_nothing_still_finds_chunks_soon() -> None:
     leases = {"ann": Lease(10**9, ()), "bob": Lease(0, ())}
     assert chunks_of(Coverage(leases=leases), "bob", 20)[-1] < 20 * 64 * 3
