@@ -84,6 +84,8 @@ class Figures:
     """Rounds that one side of a split network made and that are not the run's."""
     events: list[tuple[float, str]] = field(default_factory=list)
     """(seconds after the first round, fault)."""
+    idles: list[tuple[float, int, float]] = field(default_factory=list)
+    """(seconds after the first round, peer, inner steps) of all idle times above one step."""
     commits: list[float] = field(default_factory=list)
     """Seconds after the first round."""
     skipped: int | None = None
@@ -113,6 +115,9 @@ def figures(
     began = min(commits.values(), default=0.0)
     gaps = np.diff(sorted(commits.values()))
     survivors = [it for it in stories if it.survivor]
+    idles = [
+        (at - began, it.number, length) for it in survivors for at, length in idle(it, happened)
+    ]
     round_seconds = float(np.median(gaps)) if len(gaps) else math.nan
     return Figures(
         condition=condition,
@@ -125,7 +130,8 @@ def figures(
         computed=tokens_per_step * sum(_computed(it, rounds) for it in survivors),
         merged=sum(note["tokens"] for it in survivors for note in _of(it, chain, rounds)),
         run_tokens=sum(note["tokens"] for it in stories for note in _of(it, chain, rounds)),
-        idle_steps=max((longest_idle(it, happened) for it in survivors), default=math.nan),
+        idle_steps=max((length for _, _, length in idles), default=math.nan),
+        idles=[it for it in idles if it[2] > 1.0],
         step_seconds=statistics.median(_durations(survivors)),
         states=sum("digest" in note for it in stories for note in it.notes),
         disagreements=_disagreements(stories, happened),
@@ -159,10 +165,10 @@ def loss_ratio(
     return statistics.mean(loss / float(np.interp(at, tokens, losses)) for at, loss in inside)
 
 
-def longest_idle(story: Story, happened: Iterable[Happened]) -> float:
-    """The longest gap between two inner steps of its first trainer's, in steps of its own.
+def idle(story: Story, happened: Iterable[Happened]) -> list[tuple[float, float]]:
+    """The gaps between inner steps: when each began, how long it was in steps of its own.
 
-    Time in which the peer itself was frozen does not count, nor the start of another trainer.
+    Time in which the peer itself was frozen does not count.
     """
     frozen = [
         (it.at, it.over)
@@ -170,11 +176,14 @@ def longest_idle(story: Story, happened: Iterable[Happened]) -> float:
         if isinstance(fault := _parsed(it), Freeze) and fault.peer == story.number
     ]
     usual = statistics.median(_durations([story]))
-    gaps = [
-        begin - end - sum(max(0.0, min(begin, to) - max(end, at)) for at, to in frozen)
+    return [
+        (
+            end,
+            (begin - end - sum(max(0.0, min(begin, to) - max(end, at)) for at, to in frozen))
+            / usual,
+        )
         for (_, end), (begin, _) in pairwise(story.steps)
     ]
-    return max(gaps, default=0.0) / usual
 
 
 def recovery(it: Happened, stories: Sequence[Story]) -> float | None:

@@ -11,7 +11,7 @@ from tests.benchmarks.churn_figures import (
     Happened,
     Story,
     figures,
-    longest_idle,
+    idle,
     loss_ratio,
 )
 
@@ -27,6 +27,10 @@ def note(
         "parents": [parent or f"d{round_ - 1}"], "tokens": tokens, "seconds": 0.5,
         "attempt": f"a{digest or round_}",
     }  # fmt: skip
+
+
+def longest(story: Story, happened: list[Happened]) -> float:
+    return max(length for _, length in idle(story, happened))
 
 
 def measured(stories: list[Story], happened: list[Happened] | None = None) -> Figures:
@@ -72,11 +76,11 @@ def test_two_digests_of_a_round_are_a_disagreement_unless_the_network_was_split(
 def test_the_longest_gap_between_inner_steps_counts_without_the_own_freeze() -> None:
     steps = [(0.0, 1.0), (1.5, 2.5), (8.0, 9.0)]
     story = Story(3, [], steps, True)
-    assert longest_idle(story, []) == 5.5
+    assert longest(story, []) == 5.5
     frozen = [Happened(2.6, "freeze peer 3 at round 1 for 5 s", 7.6)]
-    assert longest_idle(story, frozen) == pytest.approx(0.5)
+    assert longest(story, frozen) == pytest.approx(0.5)
     others = [Happened(2.6, "freeze peer 4 at round 1 for 5 s", 7.6)]
-    assert longest_idle(story, others) == 5.5
+    assert longest(story, others) == 5.5
 
 
 def test_a_recovery_ends_with_the_next_merged_work_of_all_that_were_hit() -> None:
