@@ -34,6 +34,7 @@ PARAMETERS = 123_712
 STATE_BYTES = 8 * PARAMETERS
 JOINER_MEGABITS = 4.0
 """Each way, of the peers that join late: so that the state takes them two seconds."""
+Measured = tuple[Figures, Sequence[Story]]
 _RUN_SECONDS = 500.0
 _RIVAL_SECONDS = 200.0
 """As long as ours take for all their rounds."""
@@ -112,13 +113,15 @@ def measure(scale: Scale, folder: Path | None) -> Iterator[Figures]:
             if kept and kept.exists():
                 yield Figures(**json.loads(kept.read_text()))
                 continue
-            result = _measured(scale, condition, seed)
+            result, stories = _measured(scale, condition, seed)
             if kept:
+                notes = {it.number: list(it.notes) for it in stories}
+                kept.with_suffix(".notes.json").write_text(json.dumps(notes))
                 kept.write_text(json.dumps(asdict(result), indent=2) + "\n")
             yield result
 
 
-def _measured(scale: Scale, condition: str, seed: int) -> Figures:
+def _measured(scale: Scale, condition: str, seed: int) -> Measured:
     plan = scale.tape(seed)
     if condition == "undisturbed":
         # the same peers from the beginning, and nothing happens
@@ -161,7 +164,7 @@ def churn_spec(run_id: str, seed: int, round_tokens: int) -> RunSpec:
     return RunSpec.model_validate(values, strict=None)
 
 
-def _ours(scale: Scale, condition: str, seed: int, plan: Plan, net: Sites | None) -> Figures:
+def _ours(scale: Scale, condition: str, seed: int, plan: Plan, net: Sites | None) -> Measured:
     spec = churn_spec(f"{condition}-{seed}", seed, scale.round_tokens)
     names = [f"{spec.run_id}-{number}" for number in range(scale.peers)]
     with benchmark_home() as home:
@@ -176,12 +179,12 @@ def _ours(scale: Scale, condition: str, seed: int, plan: Plan, net: Sites | None
             if not peers.play(scale.rounds, _RUN_SECONDS):
                 raise SystemExit(f"too slow:\n{peers.told()}")
             up = {peer.number for peer in peers.up}
-        result = _figures(scale, condition, seed, peers, up)
+        result, stories = _figures(scale, condition, seed, peers, up)
         result.losses = _validations(home.state / "coordinator.sqlite")
-    return result
+    return result, stories
 
 
-def _rivals(scale: Scale, condition: str, seed: int, plan: Plan, net: Sites | None) -> Figures:
+def _rivals(scale: Scale, condition: str, seed: int, plan: Plan, net: Sites | None) -> Measured:
     names = [f"rival-{number}" for number in range(scale.peers)]
     steps = round(scale.round_tokens / (scale.peers * BATCH * LENGTH))
     with benchmark_home() as home:
@@ -198,7 +201,7 @@ def _rivals(scale: Scale, condition: str, seed: int, plan: Plan, net: Sites | No
         return _figures(scale, condition, seed, peers, up)
 
 
-def _figures(scale: Scale, condition: str, seed: int, peers: ChurnSwarm, up: set[int]) -> Figures:
+def _figures(scale: Scale, condition: str, seed: int, peers: ChurnSwarm, up: set[int]) -> Measured:
     events = [Happened(it.at, it.fault, it.over) for it in peers.events]
     state_seconds = STATE_BYTES * 8 / (JOINER_MEGABITS * 1e6)
     stories = _stories(peers, up)
@@ -208,7 +211,7 @@ def _figures(scale: Scale, condition: str, seed: int, peers: ChurnSwarm, up: set
     happened = {it.fault for it in peers.events}
     result.not_happened = [str(it) for it in peers.plan.faults if str(it) not in happened]
     result.ended = peers.ended
-    return result
+    return result, stories
 
 
 def _stories(peers: ChurnSwarm, up: set[int]) -> Sequence[Story]:
