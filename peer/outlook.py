@@ -105,7 +105,7 @@ def _synchronise(peer: Peer, event: ViewSeen, at: Position, now: float) -> Peer:
         return peer
     behind = f"downloading the state of round {at.round}"
     give_up = False
-    if event.giving:
+    if event.giving or _others_wait_too(peer, event):
         peer = replace(peer, given_at=now)
     since = peer.yields_since
     if peer.position is not None and since is not None:
@@ -119,6 +119,15 @@ def _synchronise(peer: Peer, event: ViewSeen, at: Position, now: float) -> Peer:
         behind = f"{len(holders)} peers hold another state of round {at.round}: taking theirs"
     syncing = replace(enter(peer, Phase.SYNCING, behind), syncing=at)
     return do(syncing, Synchronise(at, holders, give_up))
+
+
+def _others_wait_too(peer: Peer, event: ViewSeen) -> bool:
+    """Whether the swarm was split in more than two: halves are taken in one after the other."""
+    if peer.position is None:
+        return False
+    known = (peer.position.digest, *event.ancestors)
+    others = event.view.others(peer.peer_id)
+    return halves.yielding(others, known, peer.spec.round.min_peers) is not None
 
 
 def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Peer:

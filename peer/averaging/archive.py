@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
+import anyio
 import anyio.to_thread
 
 from peer.averaging.answers import fetch_part, send_answer
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 
 FETCHED_AT_ONCE = 4
 _REPLY_SECONDS = 5.0
+_MANIFESTS_BYTES = 16 << 20
+_MANIFESTS_SECONDS = 30.0
+"""Both for all rounds of a replay together; downloading the state is the better way then."""
 
 
 class Archive:
@@ -231,9 +235,14 @@ class Archive:
         not start at `base`. What they say is proved by doing them.
         """
         found: list[Manifest] = []
+        room, until = _MANIFESTS_BYTES, anyio.current_time() + _MANIFESTS_SECONDS
         while digest != base.digest:
             request = swarm_pb2.ManifestRequest(digest=digest)
             message = await call(self._network, holder, MANIFEST, request, _REPLY_SECONDS)
+            room -= message.ByteSize()
+            require(room >= 0, "its manifests are too large")
+            if anyio.current_time() > until:
+                raise Unreachable("it tells its manifests too slowly")
             manifest = parse_manifest(message, self._spec, base.parameters.size)
             require(manifest.state_digest == digest, "it is another round's manifest")
             require(manifest.roster.round >= base.round, "it does not lead from here to there")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import anyio
 import numpy as np
 import pytest
 
+from peer.averaging import archive
 from peer.averaging import leader as leading
+from peer.averaging.leader import lead
 from peer.averaging.links import Link
 from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import Manifest, ManifestPart
+from peer.averaging.methods import MANIFEST
 from peer.averaging.roster import Pledge, Roster, form_roster, parse_roster, roster_message
 from peer.averaging.state import GlobalState
-from peer.swarm.interface import Unreachable
+from peer.swarm.interface import Unreachable, unary
 from peer.swarm.memory import Crossing
-from tests.sim.swarm import PARAMETERS, simulated_swarm
+from swarmpb.v1 import swarm_pb2
+from tests.sim.swarm import PARAMETERS, SimulatedPeer, SimulatedSwarm, simulated_swarm
 from tests.tiny import tiny_spec
 
 pytestmark = pytest.mark.anyio
@@ -101,3 +106,38 @@ async def test_a_roster_with_a_name_that_is_no_peer_id_is_malformed(name: str) -
     roster = form_roster(bytes(16), base, "anna", pledges, spec.round.codec)
     with pytest.raises(Malformed, match="no peer id"):
         parse_roster(roster_message(roster, spec), spec, PARAMETERS)
+
+
+async def behind(swarm: SimulatedSwarm, rounds: int) -> SimulatedPeer:
+    """The last peer, which has missed so many."""
+    for _ in range(rounds):
+        swarm.peers[1].concluded = anyio.Event()
+        await lead(swarm.peers[0].rounds, [swarm.peers[1].name])
+        await swarm.peers[1].concluded.wait()
+    assert swarm.peers[0].state.round == rounds
+    return swarm.peers[2]
+
+
+async def test_a_holder_that_tells_too_much_of_missed_rounds_is_not_listened_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with simulated_swarm(3, "int8") as swarm:
+        late = await behind(swarm, 2)
+        monkeypatch.setattr(archive, "_MANIFESTS_BYTES", 700)
+        with pytest.raises(Malformed, match="too large"):
+            await late.catches_up_with(swarm.peers[0])
+
+
+async def test_a_holder_that_is_slow_about_each_missed_round_holds_nobody_up_for_long() -> None:
+    async with simulated_swarm(3) as swarm:
+        late, slow = await behind(swarm, 20), swarm.peers[0]
+
+        async def dawdle(caller: str, request: swarm_pb2.ManifestRequest) -> swarm_pb2.Manifest:
+            await anyio.sleep(4)
+            return await slow.rounds.archive.on_manifest(caller, request)
+
+        await slow.network.serve({MANIFEST: unary(dawdle)})
+        began = anyio.current_time()
+        with pytest.raises(Unreachable, match="too slowly"):
+            await late.catches_up_with(slow)
+        assert anyio.current_time() - began < 40

@@ -853,6 +853,16 @@ def test_a_half_whose_state_is_being_downloaded_waits_for_that_to_end_but_not_fo
     assert story.happens(giving) == (Synchronise(THERE, LARGER_NAMES, give_up=True),)
 
 
+def test_of_three_parts_the_last_one_waits_while_another_is_taken_in_but_not_for_ever() -> None:
+    story = yielding()
+    others = yielders(at(8, state=3))
+    for _ in range(3):
+        story.passes(YIELD_SECONDS - 1)
+        assert story.sees(*LARGER, *others) == ()
+    story.passes(LONGEST_YIELD_SECONDS)
+    assert story.sees(*LARGER, *others) == (Synchronise(THERE, LARGER_NAMES, give_up=True),)
+
+
 def test_who_only_says_that_a_half_was_taken_in_does_not_prolong_its_wait() -> None:
     story = yielding()
     liar = replace(facts("eve", THERE), recent=(HERE.digest,))
