@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from swarmpb.spec import RunSpec, preset
-from tests.benchmarks.churn_figures import Figures, Happened, Story, figures
+from tests.benchmarks.churn_figures import Figures, figures
 from tests.benchmarks.churn_launchers import OurPeers, RivalPeers
 from tests.benchmarks.churn_report import HEADER, draw, line, summary
+from tests.benchmarks.churn_rounds import Happened, Story
 from tests.benchmarks.churn_swarm import ChurnSwarm, churn_swarm
 from tests.benchmarks.namespaces import NoNamespacesError, Sites, sites
 from tests.benchmarks.paced_swarm import NEVER, benchmark_home, paced_swarm

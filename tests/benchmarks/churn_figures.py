@@ -4,45 +4,32 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from tests.faults.plan import Freeze, Join, Return, Split, parse
+from tests.benchmarks.churn_rounds import (
+    Happened,
+    Story,
+    commits_of,
+    disagreements,
+    fault_of,
+    lineage,
+    merges,
+    merges_on,
+    skipped,
+    states,
+    twice,
+    void,
+)
+from tests.faults.plan import Freeze, Join, Return, Split
 
 LAST_SHARE = 0.3
 """Of the merged tokens that two runs have in common: where their losses are compared."""
-_LATE_ROUNDS = 10
-_REUNION_SECONDS = 60.0
-"""So long after a split ended, a side may not have noticed."""
 JOIN_FACTOR, JOIN_ROUNDS = 1.3, 1.0
 """A joiner's aim: the time that its link takes for the state, times this, and so many rounds."""
-
-
-@dataclass(frozen=True)
-class Story:
-    """One peer of a run, as it went."""
-
-    number: int
-    notes: Sequence[Mapping[str, Any]]
-    """See `witnessed_peer`."""
-    steps: Sequence[tuple[float, float]]
-    """Beginning and end of each inner step, unix seconds."""
-    survivor: bool
-    """Up in the end, and never killed."""
-
-
-@dataclass(frozen=True)
-class Happened:
-    """A fault; unix seconds."""
-
-    at: float
-    fault: str
-    over: float
-    """When the peer could go on; 0: not at all."""
 
 
 @dataclass
@@ -66,7 +53,9 @@ class Figures:
     run_tokens: int
     """Merged of all peers."""
     idle_steps: float
-    """The longest that a survivor's trainer did nothing, in inner steps of its own."""
+    """The longest that a survivor's trainer did nothing, in inner steps of its own; from the first
+    committed round on: while eight peers start on two cores, the cores are what they wait for.
+    """
     step_seconds: float
     states: int
     """Digests that were compared."""
@@ -89,7 +78,7 @@ class Figures:
     commits: list[float] = field(default_factory=list)
     """Seconds after the first round."""
     skipped: int | None = None
-    """Chunks that are not merged though as many are as would have reached them `_LATE_ROUNDS`
+    """Chunks that are not merged though as many are as would have reached them ten
     rounds before the end, done in their order; None: the peers have none.
     """
     twice: float | None = None
@@ -111,40 +100,47 @@ def figures(
 ) -> Figures:
     """state_seconds: what a newcomer's link takes for the state; rounds: only those count."""
     chain = lineage(stories)
-    commits = _commits(stories, chain, rounds)
+    commits = commits_of(stories, chain, rounds)
     began = min(commits.values(), default=0.0)
     gaps = np.diff(sorted(commits.values()))
     survivors = [it for it in stories if it.survivor]
     idles = [
-        (at - began, it.number, length) for it in survivors for at, length in idle(it, happened)
+        (at - began, it.number, length)
+        for it in survivors
+        for at, length in idle(it, happened)
+        if at >= began
     ]
     round_seconds = float(np.median(gaps)) if len(gaps) else math.nan
     return Figures(
         condition=condition,
         seed=seed,
         rounds=len(commits),
-        void=_void(stories),
+        void=void(stories),
         seconds=float(gaps.sum()),
         round_seconds=round_seconds,
         longest_pause=float(gaps.max(initial=0.0)),
         computed=tokens_per_step * sum(_computed(it, rounds) for it in survivors),
-        merged=sum(note["tokens"] for it in survivors for note in _of(it, chain, rounds)),
-        run_tokens=sum(note["tokens"] for it in stories for note in _of(it, chain, rounds)),
+        merged=sum(note["tokens"] for it in survivors for note in merges_on(it, chain, rounds)),
+        run_tokens=sum(note["tokens"] for it in stories for note in merges_on(it, chain, rounds)),
         idle_steps=max((length for _, _, length in idles), default=math.nan),
         idles=[it for it in idles if it[2] > 1.0],
         step_seconds=statistics.median(_durations(survivors)),
         states=sum("digest" in note for it in stories for note in it.notes),
-        disagreements=_disagreements(stories, happened),
-        forked=len({it["digest"] for it in _states(stories)} - chain),
+        disagreements=disagreements(stories, happened),
+        forked=len({it["digest"] for it in states(stories)} - chain),
         events=[(it.at - began, it.fault) for it in happened],
         commits=sorted(at - began for at in commits.values()),
-        skipped=_skipped(stories),
-        twice=_twice(stories),
-        recoveries=[(it.fault, recovery(it, stories)) for it in happened if _heals(it)],
+        skipped=skipped(stories),
+        twice=twice(stories),
+        recoveries=[
+            (it.fault, seconds)
+            for it in happened
+            if _heals(it) and not _hit_again(it, seconds := recovery(it, stories), happened)
+        ],
         joins=[
             (seconds, JOIN_FACTOR * state_seconds + JOIN_ROUNDS * round_seconds)
             for it in happened
-            if isinstance(_parsed(it), Join)
+            if isinstance(fault_of(it), Join)
             and (seconds := recovery(it, stories)) is not None
         ],
     )  # fmt: skip
@@ -173,7 +169,7 @@ def idle(story: Story, happened: Iterable[Happened]) -> list[tuple[float, float]
     frozen = [
         (it.at, it.over)
         for it in happened
-        if isinstance(fault := _parsed(it), Freeze) and fault.peer == story.number
+        if isinstance(fault := fault_of(it), Freeze) and fault.peer == story.number
     ]
     usual = statistics.median(_durations([story]))
     return [
@@ -188,7 +184,7 @@ def idle(story: Story, happened: Iterable[Happened]) -> list[tuple[float, float]
 
 def recovery(it: Happened, stories: Sequence[Story]) -> float | None:
     """Seconds from the end of a fault until all that it had hit had work merged again."""
-    fault = _parsed(it)
+    fault = fault_of(it)
     if isinstance(fault, Split):
         hit = {peer for side in fault.sides[:-1] for peer in side}
     else:
@@ -196,7 +192,7 @@ def recovery(it: Happened, stories: Sequence[Story]) -> float | None:
     firsts: list[float | None] = []
     for story in stories:
         if story.number in hit and (story.steps or story.survivor):
-            later = (note["at"] for note in _merges(story) if note["at"] > it.over)
+            later = (note["at"] for note in merges(story) if note["at"] > it.over)
             firsts.append(next(later, None))
     known = [first for first in firsts if first is not None]
     return max(known) - it.over if known and len(known) == len(firsts) else None
@@ -205,122 +201,29 @@ def recovery(it: Happened, stories: Sequence[Story]) -> float | None:
 # ---- parts of it -----------------------------------------------------------------------
 
 
-def _parsed(it: Happened) -> Any:
-    verb = it.fault.split()[0]
-    # a plan of one line has nobody who could return
-    before = f"kill peer {it.fault.split()[2]} at round 0\n" if verb == "return" else ""
-    return parse(before + it.fault).faults[-1]
+def _hit_again(it: Happened, seconds: float | None, happened: Iterable[Happened]) -> bool:
+    """Before it had recovered: then its time says nothing."""
+    peer = getattr(fault_of(it), "peer", None)
+    end = it.over + (math.inf if seconds is None else seconds)
+    return any(
+        it.over < other.at < end and getattr(fault_of(other), "peer", None) == peer
+        for other in happened
+        if peer is not None
+    )
 
 
 def _heals(it: Happened) -> bool:
-    return it.over > 0 and isinstance(_parsed(it), Freeze | Join | Return | Split)
-
-
-def _merges(story: Story, rounds: float = math.inf) -> list[Mapping[str, Any]]:
-    return [note for note in story.notes if note["how"] == "merged" and note["round"] <= rounds]
+    return it.over > 0 and isinstance(fault_of(it), Freeze | Join | Return | Split)
 
 
 def _computed(story: Story, rounds: int) -> int:
     """Inner steps until the cut of its last merged round, the one that was under way included."""
-    merges = _merges(story, rounds)
-    if not merges:
+    merged = merges(story, rounds)
+    if not merged:
         return 0
-    called = merges[-1]["at"] - merges[-1]["seconds"]
+    called = merged[-1]["at"] - merged[-1]["seconds"]
     return sum(begin <= called for begin, _ in story.steps)
 
 
 def _durations(stories: Iterable[Story]) -> list[float]:
     return [end - begin for it in stories for begin, end in it.steps] or [math.nan]
-
-
-def _newest(stories: Iterable[Story]) -> Mapping[str, Any] | None:
-    return max(_states(stories), key=lambda it: it["round"], default=None)
-
-
-def _skipped(stories: Sequence[Story]) -> int | None:
-    newest = _newest(stories)
-    if newest is None or "chunks" not in newest:
-        return None
-    chain = lineage(stories)
-    before = newest["round"] - _LATE_ROUNDS
-    earlier = [it for it in _states(stories) if it["digest"] in chain and it["round"] <= before]
-    reached = max((sum(b - a for a, b in it["chunks"]) for it in earlier), default=0)
-    done: int = sum(max(0, min(b, reached) - a) for a, b in newest["chunks"])
-    return reached - done
-
-
-def _twice(stories: Sequence[Story]) -> float | None:
-    newest = _newest(stories)
-    if newest is None or not newest.get("claims"):
-        return None
-    distinct: int = sum(b - a for a, b in newest["chunks"])
-    claims: int = newest["claims"]
-    return max(0.0, 1 - distinct / claims)
-
-
-def lineage(stories: Iterable[Story]) -> set[str | None]:
-    """The digests of the newest state and of all that it was made from, as far as noted.
-
-    And None: of a rival, whose rounds have no digest.
-    """
-    parents = {it["digest"]: it["parents"] for it in _states(stories)}
-    newest = _newest(stories)
-    found: set[str | None] = {None}
-    left = [newest["digest"]] if newest else []
-    while left:
-        digest = left.pop()
-        if digest not in found:
-            found.add(digest)
-            left += parents.get(digest, [])
-    return found
-
-
-def _states(stories: Iterable[Story]) -> list[Mapping[str, Any]]:
-    return [note for it in stories for note in it.notes if "digest" in note]
-
-
-def _of(story: Story, chain: set[str | None], rounds: int) -> list[Mapping[str, Any]]:
-    return [note for note in _merges(story, rounds) if note.get("digest") in chain]
-
-
-def _commits(stories: Iterable[Story], chain: set[str | None], rounds: int) -> dict[int, float]:
-    """When the first peer had each round."""
-    first: dict[int, float] = {}
-    for note in (note for it in stories for note in it.notes):
-        made = note["how"] in ("merged", "left out") and note.get("digest") in chain
-        if made and note["round"] <= rounds:
-            first[note["round"]] = min(note["at"], first.get(note["round"], math.inf))
-    return first
-
-
-def _void(stories: Iterable[Story]) -> int:
-    notes = [note for it in stories for note in it.notes if "attempt" in note]
-    committed = {note["attempt"] for note in notes if note["how"] != "void"}
-    return len({note["attempt"] for note in notes} - committed)
-
-
-def _disagreements(stories: Sequence[Story], happened: Iterable[Happened]) -> list[str]:
-    """Rounds of which peers hold different states, though the network was whole."""
-    splits = [(it, fault) for it in happened if isinstance(fault := _parsed(it), Split)]
-    first: dict[int, dict[str, tuple[float, int]]] = {}
-    for it in stories:
-        for note in it.notes:
-            if "digest" in note:
-                seen = first.setdefault(note["round"], {})
-                earliest = seen.get(note["digest"], (math.inf, 0))
-                seen[note["digest"]] = min((note["at"], it.number), earliest)
-
-    def made_by(at: float, peer: int) -> object:
-        for index, (it, fault) in enumerate(splits):
-            if it.at <= at <= it.over + _REUNION_SECONDS:
-                sides = fault.all_sides(len(stories))
-                return index, next(side for side, who in enumerate(sides) if peer in who)
-        return None
-
-    wrong = []
-    for number, seen in sorted(first.items()):
-        # each side of a split may have made a round of its own
-        if len({made_by(*it) for it in seen.values()}) < len(seen):
-            told = (f"{it[:8]} first on {peer}" for it, (_, peer) in seen.items())
-            wrong.append(f"round {number}: " + ", ".join(told))
-    return wrong

@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.churn_figures import (
-    Figures,
-    Happened,
-    Story,
-    figures,
-    idle,
-    loss_ratio,
-)
+from tests.benchmarks.churn_figures import Figures, figures, idle, loss_ratio
+from tests.benchmarks.churn_rounds import Happened, Story
 
 TOKENS = 10
 STEPS = [(float(at), at + 1.0) for at in range(10)]
@@ -97,6 +91,16 @@ def test_a_recovery_ends_with_the_next_merged_work_of_all_that_were_hit() -> Non
     ]
     seconds = [it for _, it in measured(stories, happened).recoveries]
     assert seconds == [5.0, 1.0, None]
+
+
+def test_who_is_hit_again_before_it_has_recovered_says_nothing_of_the_first_fault() -> None:
+    stories = [Story(0, [note(2.0, 1), note(20.0, 5)], STEPS, False)]
+    happened = [
+        Happened(5.0, "return peer 0 at round 2", 5.0),
+        Happened(8.0, "kill peer 0 at round 3", 0.0),
+        Happened(15.0, "return peer 0 at round 4", 15.0),
+    ]
+    assert measured(stories, happened).recoveries == [("return peer 0 at round 4", 5.0)]
 
 
 def test_a_newcomer_has_the_time_of_its_link_and_a_round() -> None:
