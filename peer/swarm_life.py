@@ -79,6 +79,7 @@ class SwarmLife:
                 self.tasks = None
                 await network.close()  # first, as what it serves starts tasks here
                 tasks.cancel_scope.cancel()
+            rounds.leave()
             self._post(events.SwarmLost(why))
 
     @property

@@ -158,9 +158,16 @@ class Rounds:
             attempt.foresight.set()
 
     def abandon(self, attempt: Attempt) -> None:
-        """Be free for another attempt."""
+        """Be free for another attempt. One that was cut short, the others may have committed."""
         if self._active is attempt:
             self._active = None
+            if attempt is not self.history.doubt and self.local.state is attempt.base:
+                self.adoption.keep_in_doubt(attempt)
+
+    def leave(self) -> None:
+        """The network is gone, and with it the tasks that saw an attempt through."""
+        if self._active is not None:
+            self.abandon(self._active)
 
     async def settle(self, attempt: Attempt) -> None:
         """End an attempt by its decision, found out from the others if need be."""
