@@ -57,10 +57,8 @@ _LOOKED_AT_ONCE = 2048
 _LEAST_SHARE = 1 / 64
 _CLAIMS_A_DRAW = 4096
 """Then free chunks are shared anew: what a peer owns and does not train, others get to."""
-_SHARED_REACH = 8
-"""How far ahead of the frontier the members of rounds seldom look, in numbers of leased chunks."""
-_NEWCOMERS_SPAN = 256
-"""Where newcomers look, the same."""
+_NEWCOMERS_FIELD = 2**24
+"""Newcomers begin anywhere in so many chunks, far from where the others are and from each other."""
 
 
 @dataclass(frozen=True)
@@ -241,19 +239,13 @@ def owners(chunks: Numbers, weights: Mapping[str, float], draw: int = 0) -> npt.
 
 
 def _far_ahead(coverage: Coverage, peer_id: str, taken: Ranges) -> Iterator[int]:
-    """Free chunks at places that hang on the peer's name, each once."""
-    busy = max(16, sum(len(it.chunks) for it in (coverage.leases or {}).values()))
-    start, span = coverage.frontier + _SHARED_REACH * busy, _NEWCOMERS_SPAN * busy
-    seen: set[int] = set()
-    turn, seed = 0, _seed(peer_id)
+    """Free chunks, one after the other, from a place that hangs on the peer's name."""
+    field = coverage.frontier // _NEWCOMERS_FIELD + 1
+    chunk = field * _NEWCOMERS_FIELD + _seed(peer_id) % _NEWCOMERS_FIELD
     while True:
-        draws = _uniform(seed, np.arange(turn, turn + 64, dtype=np.uint64))
-        for place in (draws * span).astype(np.uint64).tolist():
-            chunk = start + place
-            if chunk not in seen and not within(taken, chunk):
-                seen.add(chunk)
-                yield chunk
-        turn, span = turn + 64, span + 64  # it never runs dry
+        if not within(taken, chunk):
+            yield chunk
+        chunk += 1
 
 
 def chunks_message(chunks: Chunks) -> swarm_pb2.Chunks:

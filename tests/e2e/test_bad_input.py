@@ -199,20 +199,22 @@ def test_a_state_folder_that_cannot_be_one(home: Home) -> None:
 @pytest.mark.parametrize("file", ["identity.key", "run.json"])
 def test_a_full_state_folder(home: Home, file: str) -> None:
     folder = PeerProcess(home, "p", "", "tiny").folder
-    folder.mkdir(parents=True)
-    (folder / f"{file}.tmp").symlink_to("/dev/full")  # takes nothing, like a full disk
+    # a file of that name cannot be written: no space is left on a disk for which all names go there
+    (folder / file).mkdir(parents=True)
     with answering(lambda: published(home, tiny_spec())) as address:
         told = join(home, address)
-    assert_told(told, Exit.STATE_FOLDER, "the disk is full", "--state-dir")
-    assert not (folder / file).exists()
+    assert_told(told, Exit.STATE_FOLDER, "cannot write to the state folder", "--state-dir")
 
 
 def test_damaged_files_are_set_aside_and_the_join_goes_on(home: Home, server: Server) -> None:
     peer = PeerProcess(home, "p", server.address, "tiny")
     peer.folder.mkdir(parents=True)
-    files = {"run.json": '{"spec": "', "state.safetensors": "half a", "identity.key": "no key"}
+    files = {"run.json": '{"spec": "', "identity.key": "no key"}
     for name, content in files.items():
         (peer.folder / name).write_text(content)
+    checkpoint = peer.folder / "checkpoints" / "3-1"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "manifest.json").write_text("half a")
     peer.start()
     peer.out.wait_for("training: ", JOIN_SECONDS)
     assert peer.leave() == 0
@@ -222,6 +224,8 @@ def test_damaged_files_are_set_aside_and_the_join_goes_on(home: Home, server: Se
         assert aside.read_text() == content
         assert [line for line in errors if name in line and aside.name in line], errors
         assert (peer.folder / name).exists()  # made or fetched anew
+    (aside,) = checkpoint.parent.glob("3-1.damaged-*")
+    assert [line for line in errors if aside.name in line], errors
 
 
 # ---- settings --------------------------------------------------------------------------
