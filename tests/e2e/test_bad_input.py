@@ -197,10 +197,9 @@ def test_a_state_folder_that_cannot_be_one(home: Home) -> None:
 
 
 @pytest.mark.parametrize("file", ["identity.key", "run.json"])
-def test_a_full_state_folder(home: Home, file: str) -> None:
+def test_a_state_folder_that_does_not_take_a_file(home: Home, file: str) -> None:
     folder = PeerProcess(home, "p", "", "tiny").folder
-    # a file of that name cannot be written: no space is left on a disk for which all names go there
-    (folder / file).mkdir(parents=True)
+    (folder / file).mkdir(parents=True)  # so nothing can be written there
     with answering(lambda: published(home, tiny_spec())) as address:
         told = join(home, address)
     assert_told(told, Exit.STATE_FOLDER, "cannot write to the state folder", "--state-dir")
