@@ -124,20 +124,25 @@ class Checkpoints:
             here = (self._work.state.digest, self._work.inner_steps)
             if here == self._saved:
                 return
+            began = time.monotonic()
             try:
-                self._saved_round = await self._write()
+                self._saved_round, whole = await self._write()
             except OSError as error:
                 last = self._saved_round
                 since = "so far" if last is None else f"the last is of round {last}"
                 problem = f"no checkpoint can be written, {since}: {error.strerror or error}"
                 self._notices.trouble("checkpoint", problem)
             else:
-                self._saved, self.written_at = here, time.monotonic()
+                self._saved = here if whole else None
+                self.written_at = began  # what is trained from here on may be missing
                 again = f"checkpoints are written again: round {self._saved_round}"
                 self._notices.over("checkpoint", again)
 
-    async def _write(self) -> int:
-        """The round of a new checkpoint; `OSError` if the disk does not take it."""
+    async def _write(self) -> tuple[int, bool]:
+        """The round of a new checkpoint, and whether all that the trainer had is in it.
+
+        `OSError` if the disk does not take it.
+        """
         draft = await anyio.to_thread.run_sync(self._store.begin)
         try:
             copied, written = await self._copy_of_the_trainer(draft.folder)
@@ -153,7 +158,7 @@ class Checkpoints:
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(draft.drop)
-        return state.round
+        return state.round, written is not None or self._work.trainer is None
 
     async def _copy_of_the_trainer(
         self, folder: Path
