@@ -104,7 +104,7 @@ class Checkpoints:
         self.written_at = time.monotonic() - age
         tokens = found.pending.tokens if resumed.work is not None else 0
         carried = f" and {tokens:,} tokens of inner work" if tokens else ""
-        log.info("resumed round %d%s, written %.0f s ago", state.round, carried, age)
+        self._notices.tell(f"resumed round {state.round}{carried}, written {age:.0f} s ago")
         return state
 
     async def keep(self) -> None:

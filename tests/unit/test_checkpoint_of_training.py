@@ -88,7 +88,6 @@ async def test_inner_work_and_what_is_owed_come_back(
     await before.checkpoints.save()
 
     after = Machine(tmp_path)
-    caplog.set_level("INFO")
     assert await after.resume() is not None
     assert "resumed round 3 and 64 tokens of inner work, written " in caplog.text
     assert after.work.pending_tokens == 2 * TOKENS
