@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import numpy as np
 import pytest
 
@@ -19,9 +20,17 @@ from peer.averaging.state import GlobalState
 from peer.checkpoint import Checkpoint
 from peer.swarm.interface import Refused
 from peer.work import Callbacks, LocalWork
+from tests.sim.clock import run_at_once
 from tests.unit.fake_trainer import TOKENS, VALUES, FakeTrainer, as_trainer, step
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When all tasks wait, the lease is there."""
+    monkeypatch.setattr(anyio.to_thread, "run_sync", run_at_once)
+
 
 ZEROS = np.zeros(VALUES, np.float32)
 FIRST = GlobalState(0, 0, ZEROS, ZEROS)
