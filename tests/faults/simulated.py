@@ -39,6 +39,8 @@ class PlannedPeer(SimulatedPeer):
         self.number = number
         self.watch = watch
         self.frozen = False
+        self.fresh = False
+        """It has no state yet."""
         self.trained = np.zeros(PARAMETERS, np.float64)
         self.merged = np.zeros(PARAMETERS, np.float64)
         """Of that, what committed rounds are made of."""
@@ -168,7 +170,8 @@ class PlannedSwarm:
         peer.network.thaw()
 
     def _end(self, peer: PlannedPeer) -> None:
-        self._left_behind[peer.number] = peer.state
+        if not peer.fresh:
+            self._left_behind[peer.number] = peer.state
         del self.up[peer.number]
         peer.network.kill()
 
@@ -181,6 +184,8 @@ class PlannedSwarm:
         if number in self._left_behind:
             peer.take(self._left_behind.pop(number))
             peer.local = peer.state.parameters.copy()
+        else:
+            peer.fresh = bool(self._attempts)
         watched = WatchedNetwork(network, watch)
         clock, random = anyio.current_time, Random(self._random.random())
         peer.rounds = Rounds(watched, self._spec, peer, self._hub.tasks, clock, random)
@@ -251,10 +256,13 @@ class PlannedSwarm:
         """As `peer.catching_up` does."""
         at = Position(ahead.state.round, ahead.state.digest)
         try:
+            if peer.fresh:
+                raise Unreachable("there is nothing that a round could be added to")
             await peer.rounds.replay(ahead.name, at.digest)
         except (Unreachable, Refused, Malformed):
             state = await download(peer.rounds.network, donors, at, PARAMETERS)
             await peer.rounds.jump(state, [ahead.name])
+            peer.fresh = False
 
     # ---- what must hold ----------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 
 from peer.averaging import links, parts
 from peer.averaging.codecs import UNIT
-from tests.faults.plan import parse
+from tests.faults.plan import Kill, Place, Plan, Point, Return, parse
 from tests.faults.simulated import planned_swarm
 from tests.faults.tapes import tape
 
@@ -29,6 +29,33 @@ async def test_a_run_survives_a_tape_of_faults(seed: int) -> None:
         await swarm.play(30)
         await swarm.come_to_rest()
         assert sorted(swarm.happened) == sorted(str(plan).splitlines())
+
+
+@pytest.mark.parametrize("peer", [1, 2], ids=["a member", "the leader"])
+@pytest.mark.parametrize("point", [*map(Point, set(Place) - {Place.DOWNLOADING})], ids=str)
+async def test_a_peer_is_hit_at_every_point_and_the_others_go_on(point: Point, peer: int) -> None:
+    plan = Plan((Kill(peer, 1, point), Return(peer, 3)))
+    async with planned_swarm(plan, 4) as swarm:
+        await swarm.play(5)
+        await swarm.come_to_rest()
+        assert swarm.happened == str(plan).splitlines()
+        assert swarm.void <= 1
+
+
+async def test_a_newcomer_that_dies_while_it_downloads_is_no_loss() -> None:
+    plan = parse(
+        """
+        join peer 3 at round 2
+        kill peer 3 at round 2 while downloading half the state
+        return peer 3 at round 4
+        """
+    )
+    async with planned_swarm(plan, 4) as swarm:
+        await swarm.play(6)
+        await swarm.come_to_rest()
+        assert sorted(swarm.happened) == sorted(str(plan).splitlines())
+        assert sorted(swarm.up) == [0, 1, 2, 3]
+        assert swarm.void == 0
 
 
 async def test_what_was_killed_between_its_parts_comes_back_and_is_not_missed() -> None:
