@@ -58,7 +58,7 @@ async def catch_up(rounds: Rounds, work: LocalWork, fetcher: Fetcher, wanted: Sy
         parameters = _parameters(rounds, work, wanted.position)
         state = await fetcher.fetch(rounds.network, wanted.holders, wanted.position, parameters)
         if work.has_state:
-            await rounds.jump(state, wanted.holders[:ASKED_HOLDERS])
+            await rounds.missed.jump(state, wanted.holders[:ASKED_HOLDERS])
         else:
             rounds.history.arrive(state)
             await work.begin(state)
@@ -122,7 +122,7 @@ async def _replay(rounds: Rounds, wanted: Synchronise) -> bool:
     """Do the rounds that lead to the state, if they and their parts are still to be had."""
     for holder in wanted.holders[:ASKED_HOLDERS]:
         try:
-            await rounds.replay(holder, wanted.position.digest)
+            await rounds.missed.replay(holder, wanted.position.digest)
         except (Unreachable, Refused, Malformed) as error:
             log.debug("no replay from %s: %s", short(holder), error)
             continue

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Sequence
 
 import anyio
 import anyio.to_thread
@@ -13,8 +15,10 @@ from peer.averaging.malformed import Malformed
 from peer.averaging.methods import PART
 from peer.averaging.parts import HeldPart, Part
 from peer.averaging.roster import Roster, left_out_messages, parse_left_out, parse_merged
-from peer.swarm.interface import Network, Stream, Unreachable
+from peer.swarm.interface import Network, Refused, Stream, Unreachable, short
 from swarmpb.v1 import swarm_pb2
+
+log = logging.getLogger(__name__)
 
 COLLECT_SHARE = 0.6
 """Share of the exchange time in which an owner takes parts; the rest is for its answers."""
@@ -76,19 +80,22 @@ async def receive_answer(
     return await anyio.to_thread.run_sync(checked)
 
 
-async def fetch_part(
-    network: Network, holder: str, roster: Roster, part: Part, seconds: float
-) -> HeldPart:
-    """Get a part's agreed bytes from a member that holds them. Raises as `receive_answer`."""
+async def fetch_parts(
+    network: Network, holder: str, roster: Roster, parts: Sequence[Part], seconds: float
+) -> dict[int, HeldPart]:
+    """By part, what one peer holds of these; all on one stream, as far as it goes well."""
     codec, silence = codec_named(roster.codec), silence_seconds(seconds)
+    found: dict[int, HeldPart] = {}
     try:
         with anyio.fail_after(seconds):
             async with network.open(holder, PART, silence) as stream:
-                request = swarm_pb2.PartRequest(attempt=roster.attempt, part=part.index)
+                indexes = [part.index for part in parts]
+                request = swarm_pb2.PartRequest(attempt=roster.attempt, parts=indexes)
                 await stream.send(request, silence)
-                held = await receive_answer(stream, roster, part, codec, silence)
-    except TimeoutError as error:
-        raise Unreachable(f"no answer within {seconds:.1f} s") from error
-    if held is None:
-        raise Malformed("a void answer")
-    return held
+                for part in parts:
+                    held = await receive_answer(stream, roster, part, codec, silence)
+                    if held is not None:
+                        found[part.index] = held
+    except (TimeoutError, Unreachable, Refused, Malformed) as error:
+        log.debug("parts from %s: %s", short(holder), error)
+    return found

@@ -12,7 +12,7 @@ from random import Random
 import anyio
 import anyio.to_thread
 
-from peer.averaging.answers import fetch_part, send_answer
+from peer.averaging.answers import fetch_parts, send_answer
 from peer.averaging.codec_names import codec_named
 from peer.averaging.coverage import Coverage, after_round, decoded
 from peer.averaging.coverage import united as united_coverage
@@ -33,13 +33,14 @@ from peer.averaging.methods import LINEAGE, MANIFEST
 from peer.averaging.parts import HeldPart
 from peer.averaging.roster import Roster
 from peer.averaging.state import GlobalState, advance, united
-from peer.swarm.interface import Network, Refused, Stream, Unreachable, call, short
+from peer.swarm.interface import Network, Refused, Stream, Unreachable, call
 from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
 
 log = logging.getLogger(__name__)
 
 FETCHED_AT_ONCE = 4
+MAX_PARTS_ASKED = 4096
 _REPLY_SECONDS = 5.0
 _MANIFESTS_BYTES = 16 << 20
 _MANIFESTS_SECONDS = 30.0
@@ -54,6 +55,7 @@ class Archive:
         self._spec = spec
         self._random = random
         self._history = history
+        self._exchange_seconds = spec.round.exchange_seconds
         self._tokens_per_chunk = spec.inner.batch_size * spec.data.sequence_length
 
     # ---- what others ask ---------------------------------------------------------------
@@ -75,11 +77,15 @@ class Archive:
             raise Refused("this state is not known here")
         return swarm_pb2.Lineage(headers=[header_message(it) for it in headers])
 
-    async def serve_part(self, held: HeldPart | None, stream: Stream) -> None:
-        """Answer `PART` with a part that this peer has, or refuse."""
-        if held is None:
-            raise Refused("this part is not held here")
-        await send_answer(stream, held, self._spec.round.exchange_seconds)
+    async def serve_parts(
+        self, find: Callable[[bytes, int], HeldPart | None], stream: Stream, patience: float
+    ) -> None:
+        """Answer `PART`: each part that is asked for, void if this peer has not got it."""
+        request = await stream.receive(patience)
+        if request is None or len(request.parts) > MAX_PARTS_ASKED:
+            raise Refused(f"ask for at most {MAX_PARTS_ASKED} parts")
+        for index in request.parts:
+            await send_answer(stream, find(request.attempt, index), self._exchange_seconds)
 
     # ---- from one state to the next ----------------------------------------------------
 
@@ -197,36 +203,34 @@ class Archive:
         also: tuple[str, ...] = (),
     ) -> None:
         """Get the agreed bytes of the parts `wanted`, as far as anybody can give them."""
+        asked = {index: self._holders(roster, parts[index], also) for index in wanted}
         turns = anyio.Semaphore(FETCHED_AT_ONCE)
 
-        async def fetch(index: int) -> None:
+        async def fetch(holder: str, indexes: Sequence[int]) -> None:
+            these, seconds = [roster.parts[it] for it in indexes], self._exchange_seconds
             async with turns:
-                held = await self._fetch(roster, index, parts[index], also)
-            if held is not None:
-                keep(index, held)
+                found = await fetch_parts(self._network, holder, roster, these, seconds)
+            for index, part in found.items():
+                if part.is_what(parts[index].digest, parts[index].included):
+                    keep(index, part)
+                    del asked[index]
 
-        async with anyio.create_task_group() as tasks:
-            for index in wanted:
-                tasks.start_soon(fetch, index)
+        while asked:
+            by_holder: dict[str, list[int]] = {}
+            for index in [it for it in asked if not asked[it]]:
+                del asked[index]  # nobody is left to ask
+            for index, holders in asked.items():
+                by_holder.setdefault(holders.pop(0), []).append(index)
+            async with anyio.create_task_group() as tasks:
+                for holder, indexes in by_holder.items():
+                    tasks.start_soon(fetch, holder, indexes)
 
-    async def _fetch(
-        self, roster: Roster, index: int, agreed: ManifestPart, also: tuple[str, ...]
-    ) -> HeldPart | None:
-        wanted = roster.parts[index]
+    def _holders(self, roster: Roster, agreed: ManifestPart, also: tuple[str, ...]) -> list[str]:
+        """Whom to ask for a part, in this order."""
         holders = [roster.members[holder] for holder in agreed.holders]
         self._random.shuffle(holders)
-        for holder in dict.fromkeys((*also, *holders)):
-            if holder == self._network.peer_id:
-                continue
-            try:
-                seconds = self._spec.round.exchange_seconds
-                part = await fetch_part(self._network, holder, roster, wanted, seconds)
-            except (Unreachable, Refused, Malformed) as error:
-                log.debug("part %d from %s: %s", index, short(holder), error)
-                continue
-            if part.is_what(agreed.digest, agreed.included):
-                return part
-        return None
+        everybody = dict.fromkeys((*also, *holders))
+        return [holder for holder in everybody if holder != self._network.peer_id]
 
     async def manifests(self, holder: str, digest: bytes, base: GlobalState) -> list[Manifest]:
         """The rounds that lead from `base` to the state with `digest`, oldest first.

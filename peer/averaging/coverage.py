@@ -168,11 +168,18 @@ def after_round(before: Coverage, claims: Mapping[str, Claim]) -> Coverage:
     """The coverage after a committed round; claims: by peer, of all its members."""
     done = [chunk for claim in claims.values() if claim.merged for chunk in claim.chunks.done]
     merged = union(before.merged, ranges_of(sorted(set(done))))[:MAX_GAPS]
+    known = before.leases or {}
+    absent = {name: it for name, it in known.items() if name not in claims}
+    patience = _patience(known, absent)
+    # both halves of a split swarm must go on with the same weights, to choose different chunks
+    split = any(max(patience, it.patience) > max(1, it.missed) for it in absent.values())
     leases = {
-        name: Lease(claim.tokens, without(_kept(claim), merged)) for name, claim in claims.items()
+        name: Lease(
+            known[name].tokens if split and name in known else claim.tokens,
+            without(_kept(claim), merged),
+        )
+        for name, claim in claims.items()
     }
-    absent = {name: it for name, it in (before.leases or {}).items() if name not in claims}
-    patience = _patience(before.leases or {}, absent)
     for name, lease in absent.items():
         patient = patience if lease.missed == 0 else lease.patience
         if lease.missed < patient:

@@ -11,6 +11,8 @@ class Deadlines:
 
     cut: float = 5.0
     """A peer that has not cut this long after the leader's call is left out of the round."""
+    suspect: float = 1.5
+    """One that has just been silent is waited for only so long."""
     roster: float = 3.0
     """After that, a member that has cut waits this much longer for the roster."""
     report: float = 2.0

@@ -18,6 +18,8 @@ from peer.averaging.state import GlobalState
 KEPT_MANIFESTS = 64
 """Rounds whose outcome can be asked for; their parts are kept as long as there is room."""
 LEAST_KEPT_PARTS = 2
+SUSPECTED_CUTS = 2
+"""A machine that is slow, and not gone, is then given its time again."""
 BRANCH_ROUNDS = 16
 """The other half's state is let go of if most members still do not have it by then."""
 MOST_VECTORS = 4
@@ -82,9 +84,22 @@ class History:
         """The last attempt, if it ended here without its roster's decision."""
         self.resumed: ResumedWork | None = None
         self.branch: Branch | None = None
+        self.suspects: dict[str, int] = {}
+        """Peers that were silent of late, and for how many cuts they are not waited for long."""
         self.needed_since: Callable[[], Sequence[int]] = list
         """Rounds whose states are being downloaded here: what follows them is replayed then."""
         self._rounds: OrderedDict[bytes, KeptRound] = OrderedDict()
+
+    def suspect(self, peers: Iterable[str]) -> None:
+        """These were silent: the next cuts do not wait for them as long as for others."""
+        self.suspects.update(dict.fromkeys(peers, SUSPECTED_CUTS))
+
+    def is_suspect(self, peer_id: str) -> bool:
+        """Before each cut that it is called to: whether it is to be waited for only shortly."""
+        left = self.suspects.pop(peer_id, 0)
+        if left > 1:
+            self.suspects[peer_id] = left - 1
+        return left > 0
 
     def arrive(self, state: GlobalState) -> None:
         """This peer is at a state now."""

@@ -125,10 +125,14 @@ async def _call_for_cut(
 
     async def ask(other: str) -> None:
         try:
-            reply = await call(rounds.network, other, methods.CUT, request, rounds.deadlines.cut)
+            shortly = rounds.history.is_suspect(other)
+            seconds = rounds.deadlines.suspect if shortly else rounds.deadlines.cut
+            reply = await call(rounds.network, other, methods.CUT, request, seconds)
             require(reply.tokens <= MAX_TOKENS, f"claims {reply.tokens} tokens")
             chunks = parse_chunks(reply.chunks)
         except (Unreachable, Refused, Malformed) as error:
+            if isinstance(error, Unreachable):
+                rounds.history.suspect([other])
             refusals.append(f"{short(other)}: {error}")
         else:
             pledges[other] = Pledge(reply.tokens, parse_link(reply.link), chunks, reply.branch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from random import Random
@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from peer.averaging import methods
 from peer.averaging.adoption import Adoption
 from peer.averaging.answers import silence_seconds
-from peer.averaging.archive import Archive, require_lineage
+from peer.averaging.archive import Archive
 from peer.averaging.attempt import Attempt, LocalCut, outcome_of
 from peer.averaging.coverage import chunks_message
 from peer.averaging.deadlines import DEADLINES, Deadlines
@@ -37,8 +37,9 @@ from peer.averaging.manifest import (
     report_message,
     report_of,
 )
+from peer.averaging.missed import MissedRounds
+from peer.averaging.parts import HeldPart
 from peer.averaging.roster import ATTEMPT_BYTES, Roster, parse_roster
-from peer.averaging.state import GlobalState
 from peer.averaging.vigil import wait_while_there
 from peer.swarm.interface import (
     Handler,
@@ -81,6 +82,7 @@ class Rounds:
         self.history = history or History(spec.round.codec)
         self.archive = Archive(network, spec, random, self.history)
         self.adoption = Adoption(local, self.history, network.peer_id)
+        self.missed = MissedRounds(local, self.archive, self.history, self.adoption)
         self._spec_hash = spec.hash()
         self.tasks = tasks
         self._clock = clock
@@ -144,6 +146,7 @@ class Rounds:
         attempt.traded.set()
         self.tasks.start_soon(self._foresee, attempt, exchange)
         self.history.links.add(exchange.traffic.link)
+        self.history.suspect(roster.members[it] for it in exchange.lost)
         return exchange
 
     async def _foresee(self, attempt: Attempt, exchange: Exchange) -> None:
@@ -225,46 +228,12 @@ class Rounds:
             raise Malformed("this peer has moved on to another state meanwhile")
         have = attempt.exchange.held if attempt.exchange else {}
         if attempt.traded.is_set():
-            await attempt.foresight.wait()
+            with anyio.move_on_after(self.spec.round.exchange_seconds):
+                await attempt.foresight.wait()
         held = await self.archive.gather(manifest.roster, manifest.parts, have)
         state = await self.archive.replay(attempt.base, manifest, held, attempt.foreseen)
         self.history.keep(manifest, held)
         await self.adoption.finish(attempt, manifest, state)
-
-    # ---- rounds that went on without this peer -----------------------------------------
-
-    async def replay(self, holder: str, digest: bytes) -> None:
-        """Do the rounds that lead from here to the state with `digest`, one after the other.
-
-        Raises `Unreachable`, `Refused` or `Malformed` if that is not possible with `holder`.
-        """
-        for manifest in await self.archive.manifests(holder, digest, self.local.state):
-            held = await self.archive.gather(manifest.roster, manifest.parts, {}, also=(holder,))
-            state = await self.archive.replay(self.local.state, manifest, held)
-            self.history.keep(manifest, held)
-            await self.adoption.follow(state, [manifest], complete=True)
-
-    async def jump(self, state: GlobalState, holders: Sequence[str]) -> None:
-        """Move to a downloaded state; what is in doubt is settled if a holder can tell."""
-        if self.history.doubt is None and self.history.resumed is None:
-            await self.adoption.follow(state, (), complete=True)
-            return
-        manifests = await self._told_by(holders, state)
-        await self.adoption.follow(state, manifests or (), complete=manifests is not None)
-
-    async def _told_by(
-        self, holders: Sequence[str], state: GlobalState
-    ) -> Sequence[Manifest] | None:
-        """The rounds from here to a state, of its own history; None if nobody tells them all."""
-        for holder in holders:
-            try:
-                manifests = await self.archive.manifests(holder, state.digest, self.local.state)
-                require_lineage(manifests, self.history.lineage, state.header)
-            except (Unreachable, Refused, Malformed) as error:
-                log.debug("%s cannot tell what was merged: %s", short(holder), error)
-                continue
-            return manifests
-        return None
 
     # ---- seeing an attempt of another leader through -----------------------------------
 
@@ -276,11 +245,14 @@ class Rounds:
         await wait(attempt.roster_known, self.deadlines.cut + self.deadlines.roster, silence)
         if attempt.roster is None:
             silent = f"{short(attempt.leader)}, who leads, fell silent before the exchange"
+            self.history.suspect([] if attempt.no_roster else [attempt.leader])
             await self.conclude(attempt, void(attempt.no_roster or silent))
             return
         with anyio.move_on_after(seconds):
             await attempt.traded.wait()  # what is on its way is not fetched a second time
         await wait(attempt.decided, self.deadlines.decision + silence, silence)
+        if attempt.acceptor.decided is None:
+            self.history.suspect([attempt.leader])
         await self.settle(attempt)
 
     # ---- what other peers ask ----------------------------------------------------------
@@ -348,14 +320,14 @@ class Rounds:
         await attempt.exchange.serve(caller, stream, seconds)
 
     async def _on_part(self, caller: str, stream: Stream) -> None:
-        request = await stream.receive(self.deadlines.vote)
-        if request is None:
-            raise Refused("an empty request")
-        held = self.history.part(request.attempt, request.part)
-        attempt = self._attempts.get(request.attempt)
+        await self.archive.serve_parts(self._part, stream, self.deadlines.vote)
+
+    def _part(self, attempt_id: bytes, index: int) -> HeldPart | None:
+        """A part of a kept round, or of one that is being decided."""
+        held, attempt = self.history.part(attempt_id, index), self._attempts.get(attempt_id)
         if held is None and attempt is not None and attempt.exchange is not None:
-            held = attempt.exchange.held.get(request.part)
-        await self.archive.serve_part(held, stream)
+            held = attempt.exchange.held.get(index)
+        return held
 
     async def _on_agreement(
         self, caller: str, request: swarm_pb2.AgreementRequest

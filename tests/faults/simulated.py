@@ -258,10 +258,10 @@ class PlannedSwarm:
         try:
             if peer.fresh:
                 raise Unreachable("there is nothing that a round could be added to")
-            await peer.rounds.replay(ahead.name, at.digest)
+            await peer.rounds.missed.replay(ahead.name, at.digest)
         except (Unreachable, Refused, Malformed):
             state = await download(peer.rounds.network, donors, at, PARAMETERS)
-            await peer.rounds.jump(state, [ahead.name])
+            await peer.rounds.missed.jump(state, [ahead.name])
             peer.fresh = False
 
     # ---- what must hold ----------------------------------------------------------------

@@ -123,10 +123,10 @@ class Account:
         """What `peer.catching_up` does; whether all rounds could be replayed."""
         peer = self.peer
         try:
-            await peer.rounds.replay(ahead.name, ahead.state.digest)
+            await peer.rounds.missed.replay(ahead.name, ahead.state.digest)
         except (Unreachable, Refused, Malformed):
             await peer.rounds.archive.learn_lineage(ahead.name, ahead.state.digest)
-            await peer.rounds.jump(ahead.state, [ahead.name])
+            await peer.rounds.missed.jump(ahead.state, [ahead.name])
             return False
         return True
 

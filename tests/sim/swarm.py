@@ -172,7 +172,7 @@ class SimulatedPeer:
 
     async def catches_up_with(self, other: SimulatedPeer) -> None:
         """What `peer.catching_up` does for a peer that is one round behind."""
-        await self.rounds.replay(other.name, other.state.digest)
+        await self.rounds.missed.replay(other.name, other.state.digest)
 
     def assert_nothing_lost(self) -> None:
         """Local parameters are the global ones and, on top, all work that no round has."""

@@ -68,7 +68,7 @@ async def test_missed_rounds_are_replayed_in_a_row(codec: str, missed: int) -> N
         owed = late.rounds.history.feedback.arrays()["sent"].copy()
         account.trained += late.trains(swarm.random)
         await rounds_without(account, missed)
-        await late.rounds.replay(swarm.peers[0].name, swarm.peers[0].state.digest)
+        await late.rounds.missed.replay(swarm.peers[0].name, swarm.peers[0].state.digest)
         swarm.assert_agreement(1 + missed)
         assert len(swarm.finished(1 + missed)) == 3
         late.assert_nothing_lost()
@@ -194,7 +194,9 @@ async def test_a_joiner_whose_download_takes_ten_rounds_replays_all_of_them() ->
 
         async def get() -> None:
             at = Position(state.round, state.digest)
-            await joiner.rounds.jump(await download(joiner.network, donors, at, PARAMETERS), donors)
+            await joiner.rounds.missed.jump(
+                await download(joiner.network, donors, at, PARAMETERS), donors
+            )
             arrived.set()
 
         swarm.hub.tasks.start_soon(get)
@@ -255,11 +257,11 @@ async def test_a_chain_of_made_up_manifests_moves_nobody(kind: str) -> None:
         liar = await lies(swarm, told)
         before = lonely.state.digest
         with pytest.raises((Malformed, Unreachable, Refused)):
-            await lonely.rounds.replay(liar.name, head.digest)
+            await lonely.rounds.missed.replay(liar.name, head.digest)
         assert lonely.state.digest == before
         honest = swarm.peers[1]
         await lonely.rounds.archive.learn_lineage(honest.name, head.digest)
-        await lonely.rounds.jump(head, [liar.name, honest.name])
+        await lonely.rounds.missed.jump(head, [liar.name, honest.name])
         account.assert_every_piece_counts_once()
 
 

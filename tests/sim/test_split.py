@@ -63,7 +63,7 @@ async def follow(peer: SimulatedPeer, other: SimulatedPeer) -> None:
         await peer.catches_up_with(other)
     await peer.rounds.archive.learn_lineage(other.name, other.state.digest)
     assert peer.rounds.history.lineage.descends(other.state.digest, peer.state.digest)
-    await peer.rounds.jump(other.state, [other.name])
+    await peer.rounds.missed.jump(other.state, [other.name])
 
 
 @pytest.mark.parametrize("codec", ["fp32", "int8"])
@@ -159,7 +159,7 @@ async def test_who_downloads_a_later_state_does_not_offer_to_merge_what_that_has
         for _ in range(2):
             await round_of(swarm, LARGER[:2])
         await late.rounds.archive.learn_lineage(swarm.peers[0].name, swarm.peers[0].state.digest)
-        await late.rounds.jump(swarm.peers[0].state, [swarm.peers[0].name])
+        await late.rounds.missed.jump(swarm.peers[0].state, [swarm.peers[0].name])
         assert late.rounds.history.branch is None
 
 

@@ -153,6 +153,7 @@ def test_two_halves_of_a_swarm_train_different_chunks_for_a_while_and_count_toge
             {name: list(it) for name, it in whole.queues.items()},
             {name: list(it) for name, it in whole.done.items()},
         )
+    left.speeds, right.speeds = {"ann": 15, "bob": 9}, {"cy": 8, "dee": 14}  # rounds are longer now
     for _ in range(5):
         left.round(["ann", "bob"])
         right.round(["cy", "dee"])

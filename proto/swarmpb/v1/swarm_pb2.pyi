@@ -273,12 +273,12 @@ class AgreementReply(_message.Message):
     def __init__(self, granted: _Optional[bool] = ..., promised: _Optional[_Union[Ballot, _Mapping]] = ..., accepted_ballot: _Optional[_Union[Ballot, _Mapping]] = ..., accepted: _Optional[_Union[Decision, _Mapping]] = ..., decided: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
 
 class PartRequest(_message.Message):
-    __slots__ = ("attempt", "part")
+    __slots__ = ("attempt", "parts")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
-    PART_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
     attempt: bytes
-    part: int
-    def __init__(self, attempt: _Optional[bytes] = ..., part: _Optional[int] = ...) -> None: ...
+    parts: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, attempt: _Optional[bytes] = ..., parts: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ManifestRequest(_message.Message):
     __slots__ = ("round", "digest")
