@@ -18,11 +18,12 @@ digests | tokens/s |
 
 def line(it: Figures) -> str:
     """A row of the table."""
-    agreed = "no rounds" if not it.states else "equal" if not it.disagreements else "**differ**"
+    agreed = "equal" if not it.disagreements else "**differ**"
+    agreed = f"{agreed} ({it.states})" if it.states else "none"
     return (
         f"| {it.condition} | {it.seed} | {it.rounds} | {it.void} | {it.round_seconds:.2f} | "
         f"{it.longest_pause:.1f} | {100 * it.share:.1f} % | {it.idle_steps:.2f} | "
-        f"{agreed} ({it.states}) | {it.run_tokens / max(it.seconds, 1e-9):.0f} |"
+        f"{agreed} | {it.run_tokens / max(it.seconds, 1e-9):.0f} |"
     )
 
 
@@ -85,10 +86,20 @@ def draw(results: Sequence[Figures], path: Path) -> None:
     losses.set_ylabel("validation loss, nats")
     if losses.lines:
         losses.legend(fontsize=7, ncols=3)
-    kinds = by_kind(results)
-    for at, (kind, seconds) in enumerate(kinds.items()):
-        known = [it for it in seconds if it is not None]
-        times.plot([at] * len(known), known, "o", color=PALETTE[0], markersize=4, label=kind)
-    times.set_xticks(range(len(kinds)), list(kinds))
+    kinds = list(by_kind(results))
+    disturbed = [it for it in conditions if by_kind([r for r in results if r.condition == it])]
+    for place, condition in enumerate(disturbed):
+        found = by_kind([it for it in results if it.condition == condition])
+        points = [
+            (kinds.index(kind) + 0.1 * place, it)
+            for kind, seconds in found.items()
+            for it in seconds
+            if it is not None
+        ]
+        colour = PALETTE[conditions.index(condition)]
+        times.plot(*zip(*points, strict=True), "o", color=colour, markersize=4, label=condition)
+    if disturbed:
+        times.legend(fontsize=7)
+    times.set_xticks(range(len(kinds)), kinds)
     times.set_ylabel("s until merged again")
     save(made, path)
