@@ -32,7 +32,9 @@ async def test_a_run_survives_a_tape_of_faults(seed: int) -> None:
 
 
 @pytest.mark.parametrize("peer", [1, 2], ids=["a member", "the leader"])
-@pytest.mark.parametrize("point", [*map(Point, set(Place) - {Place.DOWNLOADING})], ids=str)
+@pytest.mark.parametrize(
+    "point", [Point(it) for it in Place if it is not Place.DOWNLOADING], ids=str
+)
 async def test_a_peer_is_hit_at_every_point_and_the_others_go_on(point: Point, peer: int) -> None:
     plan = Plan((Kill(peer, 1, point), Return(peer, 3)))
     async with planned_swarm(plan, 4) as swarm:

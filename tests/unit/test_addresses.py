@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from swarmpb.addresses import MAX_ADDRESS_LENGTH, dialable
-from swarmpb.signing import PeerIdentity
 
-PEER = f"/p2p/{PeerIdentity.generate().peer_id}"
-RELAY = f"/p2p/{PeerIdentity.generate().peer_id}"
+PEER = "/p2p/QmbhAjCwooHQDNwiHKFGRydDwNKQwrtwRWXArDEeCZXVUv"
+RELAY = "/p2p/QmeHr4H4vgSizoN5bcihv2pn4NZssr1vVwUpkn42HUJ4VH"
 
 
 @pytest.mark.parametrize(
