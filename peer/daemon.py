@@ -124,7 +124,7 @@ class Daemon:
             tasks.start_soon(self._stay_in_swarm)
             tasks.start_soon(self.reporter.run)
             tasks.start_soon(self._checkpoints.keep)
-            tasks.start_soon(watch_standstill, self._presence.stood_still)
+            tasks.start_soon(watch_standstill, self._swarm.stood_still, self._presence.stood_still)
             await self._stopping.wait()
             await self._checkpoints.save()  # while there is a trainer
             tasks.cancel_scope.cancel()

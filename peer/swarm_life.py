@@ -124,6 +124,11 @@ class SwarmLife:
             ancestors=self._ancestors(KNOWN_ANCESTORS),
         )
 
+    def stood_still(self) -> None:
+        """This process has: what was under way went on without it."""
+        if self._rounds is not None:
+            self._rounds.stood_still()
+
     # ---- effects -----------------------------------------------------------------------
 
     async def lead(self, effect: events.Lead) -> None:

@@ -54,6 +54,8 @@ class Attempt:
     """Where the parts that this member holds lead to; most likely the round's result."""
     acceptor: Acceptor[swarm_pb2.Decision] = field(default_factory=Acceptor)
     decided: anyio.Event = field(default_factory=anyio.Event)
+    waiting: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """What this member waits for from its leader; cancelled when that must be over by now."""
 
     def keep_cut(self) -> None:
         """Keep the cut for longer: the trainer's own copy is overwritten by the next one."""

@@ -242,18 +242,25 @@ class Rounds:
         seconds = self.spec.round.exchange_seconds
         silence = silence_seconds(seconds)
         wait = partial(wait_while_there, self.network, attempt.leader)
-        await wait(attempt.roster_known, self.deadlines.cut + self.deadlines.roster, silence)
+        with attempt.waiting:
+            await wait(attempt.roster_known, self.deadlines.cut + self.deadlines.roster, silence)
+            if attempt.roster is not None:
+                with anyio.move_on_after(seconds):
+                    await attempt.traded.wait()  # what is on its way is not fetched a second time
+                await wait(attempt.decided, self.deadlines.decision + silence, silence)
         if attempt.roster is None:
             silent = f"{short(attempt.leader)}, who leads, fell silent before the exchange"
             self.history.suspect([] if attempt.no_roster else [attempt.leader])
             await self.conclude(attempt, void(attempt.no_roster or silent))
             return
-        with anyio.move_on_after(seconds):
-            await attempt.traded.wait()  # what is on its way is not fetched a second time
-        await wait(attempt.decided, self.deadlines.decision + silence, silence)
         if attempt.acceptor.decided is None:
             self.history.suspect([attempt.leader])
         await self.settle(attempt)
+
+    def stood_still(self) -> None:
+        """This peer was away: whatever it waits for, the others have done without it."""
+        if self._active is not None:
+            self._active.waiting.cancel()
 
     # ---- what other peers ask ----------------------------------------------------------
 

@@ -742,3 +742,24 @@ async def test_a_frozen_leader_holds_nobody_up_for_longer_than_it_takes_to_ask_i
         before = others[0].state.round
         await swarm.round(leader=1, without=[0])
         assert all(peer.state.round == before + 1 for peer in others)
+
+
+@pytest.mark.parametrize("point", ["cut", "roster", "exchange"])
+async def test_a_member_that_stood_still_does_not_wait_for_what_is_over(point: str) -> None:
+    async with simulated_swarm(4) as swarm:
+        sleeper = swarm.peers[3]
+
+        def freeze(crossing: Crossing) -> None:
+            if crossing.sender == sleeper.name and crossing.method == point:
+                sleeper.network.freeze()
+
+        swarm.faults.append(freeze)
+        await swarm.round(without=[3])
+        swarm.faults.clear()
+        await anyio.sleep(30)
+        sleeper.network.thaw()
+        woken = anyio.current_time()
+        sleeper.rounds.stood_still()
+        await sleeper.concluded.wait()
+        assert anyio.current_time() - woken <= SILENCE + DEADLINES.vote
+        swarm.assert_agreement(1)
