@@ -51,6 +51,7 @@ async def catch_up(rounds: Rounds, work: LocalWork, fetcher: Fetcher, wanted: Sy
         raise Unreachable("the trainer is being restarted")
     with work.moving():
         if work.has_state and await _replay(rounds, wanted):
+            fetcher.forget()
             return
         common = await _parting(rounds, work, wanted)
         if common is not None and not wanted.give_up:

@@ -46,6 +46,10 @@ class Fetcher:
             raise Unreachable(str(error)) from error
         return state
 
+    def forget(self) -> None:
+        """What was being downloaded is not needed any more."""
+        self._download = None
+
     async def _choose(self, offers: Sequence[Position]) -> Position | None:
         """The newest that a donor has of the run's own history."""
         head = self._head()

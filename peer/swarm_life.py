@@ -15,6 +15,7 @@ from peer import events
 from peer.averaging.history import History
 from peer.averaging.leader import lead
 from peer.averaging.links import UNKNOWN, Link, sustained_round
+from peer.averaging.malformed import Malformed
 from peer.averaging.rounds import Rounds
 from peer.catching_up import Apart, catch_up, take_in
 from peer.fetching import Fetcher
@@ -136,8 +137,8 @@ class SwarmLife:
         own = self.network.peer_id if self.network is not None else ""
         try:
             await lead(self._joined(), effect.others)
-        except Refused as refusal:
-            self._post(events.AttemptEnded(own, False, str(refusal)))
+        except (Refused, Unreachable, Malformed) as error:
+            self._post(events.AttemptEnded(own, False, str(error)))
 
     async def synchronise(self, effect: events.Synchronise) -> None:
         """Get a state from other peers."""
