@@ -19,7 +19,7 @@ def describe(status: control_pb2.StatusReply) -> str:
         ("merged here", f"{status.tokens:,} tokens; {status.pending_tokens:,} not merged yet"),
         ("speed", f"{status.tokens_per_second:,.0f} tokens/s, {status.inner_steps} inner steps"),
         ("loss", f"{loss} (training, nats per token)"),
-        ("swarm", f"{status.peers} peers; a round takes {status.round_seconds:.2f} s to average"),
+        ("swarm", f"{status.peers} peers{_rounds(status.round_seconds)}"),
         ("coordinator", f"{status.coordinator}, {status.coordinator_state}"),
         ("checkpoint", _age(status.checkpoint_seconds)),
         (
@@ -53,3 +53,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _rounds(seconds: float) -> str:
+    return f"; a round takes {seconds:.2f} s to average" if seconds else ""
