@@ -49,8 +49,8 @@ _NO_COVERAGE = (
     ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
 )  # fmt: skip
 """What the bytes of something else may raise."""
-_SPLIT_SHARE = 3
-"""If a third of the work, and not of one peer alone, is gone at once, the swarm may have split:"""
+_SPLIT_SHARE = 4
+"""If a quarter of the work, and not of one peer alone, is gone at once, it may be a split:"""
 _SPLIT_ROUNDS = 8
 """the chunks of those that are gone are left to them for so many rounds more."""
 _LOOKED_AT_ONCE = 2048
