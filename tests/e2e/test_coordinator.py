@@ -39,8 +39,8 @@ def refused(code: grpc.StatusCode, words: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("c"))  # a socket's path has at most 107 bytes
 
 
 @pytest.fixture(scope="module")
