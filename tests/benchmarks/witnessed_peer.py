@@ -19,7 +19,7 @@ from typing import Any
 
 import peer.joining
 import peer.swarm.libp2p  # noqa: F401  slow, so once for all forks
-from peer import cli, daemon, machine, membership, presence
+from peer import cli, daemon, machine, membership, outlook, presence, swarm_life
 from peer.averaging.attempt import Outcome
 from peer.averaging.codecs import FlatVector
 from peer.averaging.coverage import decoded
@@ -56,11 +56,12 @@ def _hurry() -> None:
     tries = usual.pop("recovery_tries")
     hasty = {name: seconds / _HASTE for name, seconds in usual.items()}
     deadlines = Deadlines(**hasty, recovery_tries=tries)
-    vars(daemon)["Rounds"] = partial(Rounds, deadlines=deadlines)
+    vars(swarm_life)["Rounds"] = partial(Rounds, deadlines=deadlines)
     for module, names in (
         (membership, ("RECORD_SECONDS",)),
         (presence, ("RECORD_SECONDS", "PUBLISH_SECONDS", "VIEW_SECONDS")),
-        (machine, ("LEADER_PATIENCE", "RETRY_SECONDS", "DISTRUST_SECONDS")),
+        (machine, ("RETRY_SECONDS", "DISTRUST_SECONDS")),
+        (outlook, ("LEADER_PATIENCE",)),
     ):
         for name in names:
             vars(module)[name] /= _HASTE
