@@ -37,7 +37,7 @@ STEPS_A_ROUND = 4
 SAMPLE_ROUNDS = 10
 WARM_UP = 0.2
 """Of the rounds; caches fill, and allocators find their size."""
-SMALL_ROUNDS = 25
+SMALL_ROUNDS = 30
 GROWTH_BYTES = 1 << 20
 """Of unique memory, in a hundred rounds: 500 rounds are an hour of the demo's run at most."""
 SPARE_DESCRIPTORS = 3
