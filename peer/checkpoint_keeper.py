@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 CHECKPOINTS = "checkpoints"
 """Their folder's name inside a run's."""
 CHECKPOINT_SECONDS = 30.0
+VECTORS = 7
+"""Of the model's size, in a checkpoint; with AdamW for all of it one more."""
+WRITTEN_BYTES_A_SECOND = 5e6
+"""On average: a volunteer's disk must not wear out. 100 million parameters: every nine minutes."""
 ATTEMPT_SECONDS = 30.0
 """So long the next one waits for the end of an attempt: what is trained after a cut is told apart
 from what is in it only as long as this process lives."""
@@ -110,10 +114,15 @@ class Checkpoints:
     async def keep(self) -> None:
         """Write checkpoints until cancelled."""
         while True:
-            await anyio.sleep(CHECKPOINT_SECONDS)
+            await anyio.sleep(self._pause())
             with anyio.move_on_after(ATTEMPT_SECONDS):
                 await self._work.attempt_over.wait()
             await self.save()
+
+    def _pause(self) -> float:
+        """Seconds until the next; a large model's are further apart, for the disk's sake."""
+        values = self._work.state.parameters.size if self._work.has_state else 0
+        return max(CHECKPOINT_SECONDS, 4 * VECTORS * values / WRITTEN_BYTES_A_SECOND)
 
     async def save(self) -> None:
         """Write one now, unless what this peer has is in it already."""

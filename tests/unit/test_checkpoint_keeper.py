@@ -11,7 +11,7 @@ import pytest
 
 from peer.averaging.history import History
 from peer.averaging.state import GlobalState
-from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
+from peer.checkpoint_keeper import CHECKPOINT_SECONDS, Checkpoints, FoundCheckpoints
 from peer.notices import Notices
 from peer.work import Callbacks, LocalWork
 
@@ -86,3 +86,12 @@ async def test_a_full_disk_is_told_until_it_is_not(
     assert checkpoints.none_yet
     await checkpoints.save()
     assert not checkpoints.none_yet
+
+
+async def test_checkpoints_of_a_large_model_are_further_apart(tmp_path: Path) -> None:
+    work = some_work()
+    checkpoints = keeper(tmp_path, work)
+    assert checkpoints._pause() == CHECKPOINT_SECONDS
+    vector = np.zeros(10_000_000, np.float32)
+    await work.begin(GlobalState(1, 1, vector, vector))
+    assert checkpoints._pause() == 56.0, "280 MB at 5 MB/s"
