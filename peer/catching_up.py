@@ -12,14 +12,13 @@ import anyio.to_thread
 import psutil
 
 from peer.averaging.codecs import MAX_ABSOLUTE
-from peer.averaging.coverage import decoded
 from peer.averaging.history import Branch
 from peer.averaging.lineage import KEPT_HEADERS, Header
 from peer.averaging.malformed import Malformed
 from peer.averaging.rounds import Rounds
 from peer.averaging.state import MOST_GAIN, GlobalState
 from peer.events import Synchronise, TakeIn
-from peer.fetching import Fetcher
+from peer.fetching import Fetcher, require_readable
 from peer.membership import Position
 from peer.swarm.interface import Refused, Unreachable, short
 from peer.transfer.download import download
@@ -88,10 +87,7 @@ async def take_in(rounds: Rounds, work: LocalWork, wanted: TakeIn) -> None:
         raise Unreachable("it has nothing that was merged since the two went apart")
     parameters = work.trainer.vectors.inbox.size
     state = await download(rounds.network, wanted.holders, wanted.position, parameters)
-    try:
-        decoded(state.coverage)
-    except Malformed as error:  # merging it would fail here and everywhere
-        raise Unreachable(str(error)) from error
+    require_readable(state)
     await anyio.to_thread.run_sync(_require_plausible, state, work.state, common, rounds.spec)
     history = rounds.history
     if _common(rounds, work, wanted.position) is None:

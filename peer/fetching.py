@@ -40,10 +40,7 @@ class Fetcher:
         self._download = download
         state = await download.run(network, donors)
         self._download = None
-        try:
-            decoded(state.coverage)
-        except Malformed as error:
-            raise Unreachable(str(error)) from error
+        require_readable(state)
         return state
 
     def forget(self) -> None:
@@ -64,3 +61,11 @@ class Fetcher:
         if words and words != self._told:
             self._told = words
             self._tell(words)
+
+
+def require_readable(state: GlobalState) -> None:
+    """`Unreachable` if a state's coverage is none: no round could be made of it."""
+    try:
+        decoded(state.coverage)
+    except Malformed as error:
+        raise Unreachable(str(error)) from error

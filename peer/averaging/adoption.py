@@ -69,8 +69,10 @@ class Adoption:
     def _settle(self, doubt: Attempt, manifest: Manifest, shift: FlatVector) -> Outcome:
         """Take out of `shift` what a round has merged of an attempt that was given up in doubt."""
         included = self._included(doubt, manifest)
-        for part in included if self._local.holds_cut else ():
-            shift[part.where] += _work(doubt)[part.where]
+        if self._local.holds_cut:
+            work = _work(doubt)
+            for part in included:
+                shift[part.where] += work[part.where]
         outcome = self._account(doubt, manifest, included)
         self.forget_doubt()
         return outcome

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -28,7 +28,6 @@ from peer.averaging.ranges import (
     from_gaps,
     ranges_of,
     union,
-    within,
     without,
 )
 from swarmpb.v1 import swarm_pb2
@@ -104,7 +103,7 @@ class Coverage:
     merged: Ranges = ()
     claims: int = 0
     """Chunks merged, each as often as it was."""
-    leases: Mapping[str, Lease] | None = None
+    leases: Mapping[str, Lease] = field(default_factory=dict)
     """By peer."""
 
     @property
@@ -130,7 +129,7 @@ class Coverage:
         """The one byte string of this record."""
         leases = {
             name: [it.tokens, as_gaps(it.chunks), it.missed, it.patience]
-            for name, it in (self.leases or {}).items()
+            for name, it in self.leases.items()
         }
         bounds = as_gaps([bound for pair in self.merged for bound in pair])
         record = {"claims": self.claims, "leases": leases, "merged": bounds}
@@ -168,7 +167,7 @@ def after_round(before: Coverage, claims: Mapping[str, Claim]) -> Coverage:
     """The coverage after a committed round; claims: by peer, of all its members."""
     done = [chunk for claim in claims.values() if claim.merged for chunk in claim.chunks.done]
     merged = union(before.merged, ranges_of(sorted(set(done))))[:MAX_GAPS]
-    known = before.leases or {}
+    known = before.leases
     absent = {name: it for name, it in known.items() if name not in claims}
     patience = _patience(known, absent)
     # both halves of a split swarm must go on with the same weights, to choose different chunks
@@ -195,8 +194,8 @@ def united(one: Coverage, other: Coverage, common_claims: int) -> Coverage:
     claims = max(one.claims + other.claims - common_claims, one.claims, other.claims)
     claims = min(claims, MAX_CLAIMS)
     leases: dict[str, Lease] = {}
-    for name in {**(one.leases or {}), **(other.leases or {})}:
-        known = [it for it in ((half.leases or {}).get(name) for half in (one, other)) if it]
+    for name in {**one.leases, **other.leases}:
+        known = [it for it in (half.leases.get(name) for half in (one, other)) if it]
         lease = min(known, key=lambda it: (it.missed, -it.tokens, it.chunks))
         leases[name] = replace(lease, chunks=without(lease.chunks, merged))
     return Coverage(merged, claims, _bounded(leases))
@@ -208,7 +207,7 @@ def chunks_of(coverage: Coverage, peer_id: str, wanted: int) -> list[int]:
     Peers that were in the last round share what is free, by their work in it; others take chunks
     from far ahead, where two seldom meet, until they are in a round too.
     """
-    leases = dict(coverage.leases or {})
+    leases = dict(coverage.leases)
     own = leases.pop(peer_id, None)
     taken = union(coverage.merged, *(ranges_of(it.chunks) for it in leases.values()))
     kept = without(own.chunks, coverage.merged) if own else ()
@@ -222,7 +221,7 @@ def chunks_of(coverage: Coverage, peer_id: str, wanted: int) -> list[int]:
 
 def _shared(coverage: Coverage, peer_id: str, taken: Ranges) -> Iterator[int]:
     """Free chunks whose owner is this peer, ascending."""
-    leases = coverage.leases or {}
+    leases = coverage.leases
     bounded = bounded_weights([it.tokens for it in leases.values()])
     shares = dict(zip(leases, bounded, strict=True))
     least = max(1.0, _LEAST_SHARE * max(bounded))
@@ -247,12 +246,11 @@ def owners(chunks: Numbers, weights: Mapping[str, float], draw: int = 0) -> npt.
 
 def _far_ahead(coverage: Coverage, peer_id: str, taken: Ranges) -> Iterator[int]:
     """Free chunks, one after the other, from a place that hangs on the peer's name."""
-    field = coverage.frontier // _NEWCOMERS_FIELD + 1
-    chunk = field * _NEWCOMERS_FIELD + _seed(peer_id) % _NEWCOMERS_FIELD
+    place = coverage.frontier // _NEWCOMERS_FIELD + 1
+    chunk = place * _NEWCOMERS_FIELD + _seed(peer_id) % _NEWCOMERS_FIELD
     while True:
-        if not within(taken, chunk):
-            yield chunk
-        chunk += 1
+        yield from free(taken, chunk, chunk + _LOOKED_AT_ONCE).tolist()
+        chunk += _LOOKED_AT_ONCE
 
 
 def chunks_message(chunks: Chunks) -> swarm_pb2.Chunks:
@@ -298,7 +296,7 @@ def _bounded(leases: Mapping[str, Lease]) -> dict[str, Lease]:
 
 def _is_bounded(coverage: Coverage) -> bool:
     """Whether rounds can have led to these numbers."""
-    leases = (coverage.leases or {}).values()
+    leases = coverage.leases.values()
     return (
         0 <= coverage.claims <= MAX_CLAIMS
         and len(coverage.merged) <= MAX_GAPS

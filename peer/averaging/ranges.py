@@ -38,11 +38,6 @@ def union(*several: Ranges) -> Ranges:
     return tuple(found)
 
 
-def within(ranges: Ranges, chunk: int) -> bool:
-    place = np.searchsorted([start for start, _ in ranges], chunk, side="right")
-    return bool(place) and chunk < ranges[int(place) - 1][1]
-
-
 def without(chunks: Iterable[int], ranges: Ranges) -> tuple[int, ...]:
     """Those that are in no range."""
     numbers = np.fromiter(chunks, np.int64)
