@@ -193,7 +193,7 @@ def demo(peers: int, tokens: int | None, summary: Path | None, folder: Path | No
     """
     from rich.console import Console
 
-    from coordinator.demo import DemoRequest, run_demo
+    from coordinator.demo.run import DemoRequest, run_demo
 
     run_demo(DemoRequest(peers, tokens, summary, folder), Console())
 

@@ -58,7 +58,7 @@ class CoordinatorClient:
 
     def register(self, signed: coordinator_pb2.SignedSpec) -> coordinator_pb2.RunInfo:
         """Publish a signed spec; the same one again changes nothing."""
-        request = coordinator_pb2.RegisterRunRequest(spec=signed)
+        request = coordinator_pb2.LocalRunRequest(spec=signed)
         return self._call(self._stub.RegisterRun, request)
 
     def runs(self) -> list[coordinator_pb2.RunSummary]:

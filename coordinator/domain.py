@@ -7,6 +7,7 @@ cannot hold, no text that a terminal would obey. A loss of None means that there
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,46 @@ class Report:
     coverage: Coverage | None = None
 
 
+class EventKind(str, Enum):
+    """What happens to a run that a person may want to know of; names never change."""
+
+    RUN_STATE = "run state"
+    """Its owner opened, paused, resumed, finished it; or it reached its target."""
+    JOINED = "joined"
+    LEFT = "left"
+    LOST = "lost"
+    """A peer fell silent without a word."""
+    BACK = "back"
+    BANNED = "banned"
+    UNBANNED = "unbanned"
+    ROUND_VOID = "round void"
+    DIVERGED = "diverged"
+    """Members of one round told different digests."""
+    HEALED = "divergence healed"
+    STALLED = "stalled"
+    """Peers are live, and no round has been committed for long."""
+    MOVING = "moving again"
+    ALL_GONE = "all peers gone"
+    TARGET = "target reached"
+
+
 @dataclass(frozen=True)
-class Receipt:
+class Event:
+    """One of them. Numbers grow over all runs of a coordinator."""
+
+    number: int
+    at: float
+    """Unix seconds on the coordinator's clock."""
+    run_id: str
+    kind: EventKind
+    text: str
+    """In words that a person can act on."""
+    peer_id: str = ""
+    round: int | None = None
+
+
+@dataclass(frozen=True)
+class Acknowledgement:
     """What a peer is told of its report."""
 
     sequence: int

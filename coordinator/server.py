@@ -22,7 +22,7 @@ from coordinator.listening import bind_grpc, check_port, dialled_host, host_port
 from coordinator.registration import known_owner, load_owner_key, sign
 from coordinator.service import CoordinatorService
 from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
-from coordinator.store import Store
+from coordinator.storage.store import Store
 from peer.runtime import RuntimeFolder
 from swarmpb.exits import Exit, UserError
 from swarmpb.spec import preset

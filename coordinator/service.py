@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from coordinator.domain import (
+    Acknowledgement,
     ForeignRunError,
     InvalidSpecError,
     PeerState,
-    Receipt,
     Report,
     Run,
     RunFacts,
@@ -25,7 +25,7 @@ from coordinator.domain import (
 )
 from coordinator.intake import read_report
 from coordinator.progress import Ledger, after_report
-from coordinator.store import Store
+from coordinator.storage.store import Store
 from peer.swarm.clock import CLOCK
 from swarmpb.signing import BadSignatureError, verify_owner
 from swarmpb.spec import RunSpec, SpecError, parse_canonical
@@ -140,7 +140,7 @@ class CoordinatorService:
         }
         return {run_id: addresses for run_id, addresses in found.items() if addresses}
 
-    def take_report(self, envelope: swarm_pb2.Envelope) -> Receipt:
+    def take_report(self, envelope: swarm_pb2.Envelope) -> Acknowledgement:
         """Keep what a peer reports; returns once that is on disk.
 
         Raises `ForgedReportError`, `InvalidReportError`, `UnknownRunError`, `RunFullError`,
@@ -155,7 +155,7 @@ class CoordinatorService:
         self._keep(ledger, news)
         if report.addresses:
             ledger.addresses[after.peer_id] = report.addresses
-        return Receipt(
+        return Acknowledgement(
             after.sequence, after.taken_row if after.journal == report.peer.journal else 0
         )
 

@@ -19,7 +19,7 @@ import psutil
 from coordinator import domain, wire
 from coordinator.service import CoordinatorService
 from peer.swarm.clock import CLOCK
-from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, swarm_pb2
+from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, membership_pb2, swarm_pb2
 
 MAX_REQUEST_BYTES = 1 << 20
 MAX_CALLS = 256
@@ -59,7 +59,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
         self._initial_peers = tuple(initial_peers)
 
     async def RegisterRun(  # noqa: N802  named by the proto, like those below
-        self, request: coordinator_pb2.RegisterRunRequest, context: _Context
+        self, request: coordinator_pb2.LocalRunRequest, context: _Context
     ) -> coordinator_pb2.RunInfo:
         if not is_local(context.peer()):
             await _refuse(
@@ -90,6 +90,16 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     ) -> coordinator_pb2.RunInfo:
         return await self._answer(context, self._restore, request)
 
+    async def Admit(  # noqa: N802
+        self, request: swarm_pb2.Envelope, context: _Context
+    ) -> membership_pb2.Admission:
+        await _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
+    async def GetReceipts(  # noqa: N802
+        self, request: coordinator_pb2.ReceiptsRequest, context: _Context
+    ) -> coordinator_pb2.Receipts:
+        await _refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
     async def GetProgress(  # noqa: N802
         self, request: coordinator_pb2.GetRunRequest, context: _Context
     ) -> coordinator_pb2.RunProgress:
@@ -106,7 +116,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
 
     # ---- in the worker's thread ----------------------------------------------------------
 
-    def _register(self, request: coordinator_pb2.RegisterRunRequest) -> coordinator_pb2.RunInfo:
+    def _register(self, request: coordinator_pb2.LocalRunRequest) -> coordinator_pb2.RunInfo:
         return self._info(self._service.register(request.spec))
 
     def _restore(self, request: coordinator_pb2.SignedSpec) -> coordinator_pb2.RunInfo:

@@ -20,7 +20,7 @@ import psutil
 from coordinator.config import ServeSettings
 from coordinator.registration import sign
 from coordinator.service import CoordinatorService
-from coordinator.store import Store
+from coordinator.storage.store import Store
 from peer.averaging.state import GlobalState
 from peer.checkpoint import Checkpoint
 from peer.checkpoint_keeper import FoundCheckpoints

@@ -141,10 +141,10 @@ def test_an_owner_creates_a_run_from_an_edited_preset_that_then_stays_as_it_is(
     same = parse_toml(spec.read_text())
     other = parse_toml(spec.read_text().replace("seed = 1", "seed = 2"))
     key = OwnerKey.load_or_create(shared_home.path / "config" / "murmuration" / "owner.key")
-    again = stub.RegisterRun(coordinator_pb2.RegisterRunRequest(spec=sign(same, key)))
+    again = stub.RegisterRun(coordinator_pb2.LocalRunRequest(spec=sign(same, key)))
     assert again.spec.hash.hex() in created.stdout
     with refused(grpc.StatusCode.ALREADY_EXISTS, "specs never change"):
-        stub.RegisterRun(coordinator_pb2.RegisterRunRequest(spec=sign(other, key)))
+        stub.RegisterRun(coordinator_pb2.LocalRunRequest(spec=sign(other, key)))
 
 
 def test_a_bad_spec_is_told_with_all_its_faults_in_one_line(

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from coordinator import intake, servicer
 from coordinator.domain import (
+    Acknowledgement,
     Coverage,
     ForeignRunError,
     ForgedReportError,
     InvalidReportError,
     InvalidSpecError,
-    Receipt,
     RunFullError,
     SpecChangedError,
     UnknownRunError,
@@ -30,7 +30,7 @@ from coordinator.listening import dialled_host, host_port
 from coordinator.registration import sign
 from coordinator.service import CoordinatorService, Limits
 from coordinator.servicer import is_local
-from coordinator.store import Store
+from coordinator.storage.store import Store
 from swarmpb.signing import OwnerKey
 from swarmpb.spec import preset
 from swarmpb.v1 import coordinator_pb2
@@ -170,30 +170,30 @@ def told(after: int, last: int, sequence: int, journal: bytes = b"one", **fields
 
 def test_a_peer_hears_up_to_which_row_its_journal_is_taken(desk: Desk) -> None:
     take = desk.service.take_report
-    assert take(told(0, 0, sequence=1)) == Receipt(1, 0)
-    assert take(told(0, 2, sequence=2)) == Receipt(2, 2)
-    assert take(told(2, 3, sequence=3)) == Receipt(3, 3)
-    assert take(told(0, 2, sequence=4)) == Receipt(4, 3), "an answer had been lost"
-    assert desk.restarted().take_report(told(0, 0, sequence=5)) == Receipt(5, 3)
+    assert take(told(0, 0, sequence=1)) == Acknowledgement(1, 0)
+    assert take(told(0, 2, sequence=2)) == Acknowledgement(2, 2)
+    assert take(told(2, 3, sequence=3)) == Acknowledgement(3, 3)
+    assert take(told(0, 2, sequence=4)) == Acknowledgement(4, 3), "an answer had been lost"
+    assert desk.restarted().take_report(told(0, 0, sequence=5)) == Acknowledgement(5, 3)
 
 
 def test_rows_after_a_gap_are_kept_but_the_gap_is_asked_for(desk: Desk) -> None:
     take = desk.service.take_report
-    assert take(told(3, 4, sequence=1)) == Receipt(1, 0)
+    assert take(told(3, 4, sequence=1)) == Acknowledgement(1, 0)
     assert desk.service.progress("demo").rounds_committed == 1
-    assert take(told(0, 3, sequence=2)) == Receipt(2, 3)
-    assert take(told(3, 4, sequence=3)) == Receipt(3, 4)
+    assert take(told(0, 3, sequence=2)) == Acknowledgement(2, 3)
+    assert take(told(3, 4, sequence=3)) == Acknowledgement(3, 4)
     assert desk.service.progress("demo").rounds_committed == 4
 
 
 def test_a_peer_that_lost_its_journal_begins_another(desk: Desk) -> None:
     take = desk.service.take_report
     take(told(0, 3, sequence=5))
-    assert take(told(0, 0, sequence=6, journal=b"two")) == Receipt(6, 0)
-    assert take(told(0, 2, sequence=7, journal=b"two")) == Receipt(7, 2)
+    assert take(told(0, 0, sequence=6, journal=b"two")) == Acknowledgement(6, 0)
+    assert take(told(0, 2, sequence=7, journal=b"two")) == Acknowledgement(7, 2)
     # one of the first journal that comes late does not bring that back
-    assert take(told(3, 4, sequence=4)) == Receipt(7, 0)
-    assert take(told(2, 3, sequence=8, journal=b"two")) == Receipt(8, 3)
+    assert take(told(3, 4, sequence=4)) == Acknowledgement(7, 0)
+    assert take(told(2, 3, sequence=8, journal=b"two")) == Acknowledgement(8, 3)
 
 
 def test_what_is_told_again_takes_no_room(desk: Desk) -> None:

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from coordinator.atomic import write_text
-from coordinator.demo_script import Script, demo_spec
-from coordinator.demo_summary import PeerEnd, describe, fault, summarize
-from coordinator.demo_view import Happening, PeerLine, Scene, View, screen
-from coordinator.interrupts import Interrupts
+from coordinator.demo.interrupts import Interrupts
+from coordinator.demo.script import Script, demo_spec
+from coordinator.demo.summary import PeerEnd, describe, fault, summarize
+from coordinator.demo.view import Happening, PeerLine, Scene, View, screen
 from swarmpb.spec import parse_canonical, preset
 from swarmpb.v1.coordinator_pb2 import Coverage, PeerProgress, RoundProgress, RunProgress
 

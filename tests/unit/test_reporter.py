@@ -77,6 +77,12 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
             accepted_sequence=self.sequence, taken_row=self.taken_row
         )
 
+    async def Admit(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
+    async def GetReceipts(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
+
     async def RestoreRun(  # noqa: N802
         self, request: coordinator_pb2.SignedSpec, context: Context
     ) -> coordinator_pb2.RunInfo:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import schema
 from coordinator.domain import Coverage, Outcome, Report, Run, StorageError, Validation
-from coordinator.store import Store
+from coordinator.storage import schema
+from coordinator.storage.store import Store
 from swarmpb.exits import Exit, UserError
 from tests.reporting import OTHER_DIGEST, outcome, report
 

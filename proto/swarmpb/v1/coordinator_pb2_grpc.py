@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from swarmpb.v1 import coordinator_pb2 as swarmpb_dot_v1_dot_coordinator__pb2
+from swarmpb.v1 import membership_pb2 as swarmpb_dot_v1_dot_membership__pb2
 from swarmpb.v1 import swarm_pb2 as swarmpb_dot_v1_dot_swarm__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -37,7 +38,7 @@ class CoordinatorStub:
         """
         self.RegisterRun = channel.unary_unary(
                 '/swarmpb.v1.Coordinator/RegisterRun',
-                request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.RegisterRunRequest.SerializeToString,
+                request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.LocalRunRequest.SerializeToString,
                 response_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.FromString,
                 _registered_method=True)
         self.ListRuns = channel.unary_unary(
@@ -55,6 +56,11 @@ class CoordinatorStub:
                 request_serializer=swarmpb_dot_v1_dot_swarm__pb2.Envelope.SerializeToString,
                 response_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.ReportReply.FromString,
                 _registered_method=True)
+        self.Admit = channel.unary_unary(
+                '/swarmpb.v1.Coordinator/Admit',
+                request_serializer=swarmpb_dot_v1_dot_swarm__pb2.Envelope.SerializeToString,
+                response_deserializer=swarmpb_dot_v1_dot_membership__pb2.Admission.FromString,
+                _registered_method=True)
         self.RestoreRun = channel.unary_unary(
                 '/swarmpb.v1.Coordinator/RestoreRun',
                 request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.SignedSpec.SerializeToString,
@@ -65,13 +71,18 @@ class CoordinatorStub:
                 request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.GetRunRequest.SerializeToString,
                 response_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.RunProgress.FromString,
                 _registered_method=True)
+        self.GetReceipts = channel.unary_unary(
+                '/swarmpb.v1.Coordinator/GetReceipts',
+                request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.ReceiptsRequest.SerializeToString,
+                response_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.Receipts.FromString,
+                _registered_method=True)
 
 
 class CoordinatorServicer:
     """Missing associated documentation comment in .proto file."""
 
     def RegisterRun(self, request, context):
-        """Loopback callers only, until admin tokens exist. Idempotent for an equal spec.
+        """Loopback callers only; to be replaced by Admin.RegisterRun.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +108,14 @@ class CoordinatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Admit(self, request, context):
+        """The envelope's payload is an AdmissionRequest, its kind "admission". PERMISSION_DENIED with the
+        reason for a banned peer, a bad invitation, or a run that is not open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RestoreRun(self, request, context):
         """From anybody, if the run's owner is one that this coordinator restores runs of; else
         PERMISSION_DENIED. Idempotent for an equal spec.
@@ -111,12 +130,19 @@ class CoordinatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetReceipts(self, request, context):
+        """What one peer was credited with, each receipt signed by the run's authority.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CoordinatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'RegisterRun': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterRun,
-                    request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.RegisterRunRequest.FromString,
+                    request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.LocalRunRequest.FromString,
                     response_serializer=swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.SerializeToString,
             ),
             'ListRuns': grpc.unary_unary_rpc_method_handler(
@@ -134,6 +160,11 @@ def add_CoordinatorServicer_to_server(servicer, server):
                     request_deserializer=swarmpb_dot_v1_dot_swarm__pb2.Envelope.FromString,
                     response_serializer=swarmpb_dot_v1_dot_coordinator__pb2.ReportReply.SerializeToString,
             ),
+            'Admit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Admit,
+                    request_deserializer=swarmpb_dot_v1_dot_swarm__pb2.Envelope.FromString,
+                    response_serializer=swarmpb_dot_v1_dot_membership__pb2.Admission.SerializeToString,
+            ),
             'RestoreRun': grpc.unary_unary_rpc_method_handler(
                     servicer.RestoreRun,
                     request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.SignedSpec.FromString,
@@ -143,6 +174,11 @@ def add_CoordinatorServicer_to_server(servicer, server):
                     servicer.GetProgress,
                     request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.GetRunRequest.FromString,
                     response_serializer=swarmpb_dot_v1_dot_coordinator__pb2.RunProgress.SerializeToString,
+            ),
+            'GetReceipts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceipts,
+                    request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.ReceiptsRequest.FromString,
+                    response_serializer=swarmpb_dot_v1_dot_coordinator__pb2.Receipts.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -170,7 +206,7 @@ class Coordinator:
             request,
             target,
             '/swarmpb.v1.Coordinator/RegisterRun',
-            swarmpb_dot_v1_dot_coordinator__pb2.RegisterRunRequest.SerializeToString,
+            swarmpb_dot_v1_dot_coordinator__pb2.LocalRunRequest.SerializeToString,
             swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.FromString,
             options,
             channel_credentials,
@@ -264,6 +300,33 @@ class Coordinator:
             _registered_method=True)
 
     @staticmethod
+    def Admit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarmpb.v1.Coordinator/Admit',
+            swarmpb_dot_v1_dot_swarm__pb2.Envelope.SerializeToString,
+            swarmpb_dot_v1_dot_membership__pb2.Admission.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def RestoreRun(request,
             target,
             options=(),
@@ -307,6 +370,33 @@ class Coordinator:
             '/swarmpb.v1.Coordinator/GetProgress',
             swarmpb_dot_v1_dot_coordinator__pb2.GetRunRequest.SerializeToString,
             swarmpb_dot_v1_dot_coordinator__pb2.RunProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceipts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarmpb.v1.Coordinator/GetReceipts',
+            swarmpb_dot_v1_dot_coordinator__pb2.ReceiptsRequest.SerializeToString,
+            swarmpb_dot_v1_dot_coordinator__pb2.Receipts.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ What a coordinator offers: run metadata out, progress reports in."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from swarmpb.v1 import coordinator_pb2 as _coordinator_pb2
+from swarmpb.v1 import membership_pb2 as _membership_pb2
 from swarmpb.v1 import swarm_pb2 as _swarm_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -32,43 +33,55 @@ class CoordinatorStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CoordinatorAsyncStub: ...
-    RegisterRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.RegisterRunRequest, _coordinator_pb2.RunInfo]
-    """Loopback callers only, until admin tokens exist. Idempotent for an equal spec."""
+    RegisterRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.LocalRunRequest, _coordinator_pb2.RunInfo]
+    """Loopback callers only; to be replaced by Admin.RegisterRun."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.ListRunsRequest, _coordinator_pb2.ListRunsReply]
     GetRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunInfo]
     """NOT_FOUND for an unknown run."""
     Report: _grpc.UnaryUnaryMultiCallable[_swarm_pb2.Envelope, _coordinator_pb2.ReportReply]
     """The envelope's payload is a ProgressReport, its kind "report". NOT_FOUND for an unknown run."""
+    Admit: _grpc.UnaryUnaryMultiCallable[_swarm_pb2.Envelope, _membership_pb2.Admission]
+    """The envelope's payload is an AdmissionRequest, its kind "admission". PERMISSION_DENIED with the
+    reason for a banned peer, a bad invitation, or a run that is not open.
+    """
     RestoreRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.SignedSpec, _coordinator_pb2.RunInfo]
     """From anybody, if the run's owner is one that this coordinator restores runs of; else
     PERMISSION_DENIED. Idempotent for an equal spec.
     """
     GetProgress: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunProgress]
+    GetReceipts: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.ReceiptsRequest, _coordinator_pb2.Receipts]
+    """What one peer was credited with, each receipt signed by the run's authority."""
 
 @_typing.type_check_only
 class CoordinatorAsyncStub(CoordinatorStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    RegisterRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.RegisterRunRequest, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
-    """Loopback callers only, until admin tokens exist. Idempotent for an equal spec."""
+    RegisterRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.LocalRunRequest, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
+    """Loopback callers only; to be replaced by Admin.RegisterRun."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.ListRunsRequest, _coordinator_pb2.ListRunsReply]  # type: ignore[assignment]
     GetRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
     """NOT_FOUND for an unknown run."""
     Report: _aio.UnaryUnaryMultiCallable[_swarm_pb2.Envelope, _coordinator_pb2.ReportReply]  # type: ignore[assignment]
     """The envelope's payload is a ProgressReport, its kind "report". NOT_FOUND for an unknown run."""
+    Admit: _aio.UnaryUnaryMultiCallable[_swarm_pb2.Envelope, _membership_pb2.Admission]  # type: ignore[assignment]
+    """The envelope's payload is an AdmissionRequest, its kind "admission". PERMISSION_DENIED with the
+    reason for a banned peer, a bad invitation, or a run that is not open.
+    """
     RestoreRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.SignedSpec, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
     """From anybody, if the run's owner is one that this coordinator restores runs of; else
     PERMISSION_DENIED. Idempotent for an equal spec.
     """
     GetProgress: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunProgress]  # type: ignore[assignment]
+    GetReceipts: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.ReceiptsRequest, _coordinator_pb2.Receipts]  # type: ignore[assignment]
+    """What one peer was credited with, each receipt signed by the run's authority."""
 
 class CoordinatorServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def RegisterRun(
         self,
-        request: _coordinator_pb2.RegisterRunRequest,
+        request: _coordinator_pb2.LocalRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.RunInfo, _abc.Awaitable[_coordinator_pb2.RunInfo]]:
-        """Loopback callers only, until admin tokens exist. Idempotent for an equal spec."""
+        """Loopback callers only; to be replaced by Admin.RegisterRun."""
 
     @_abc_1.abstractmethod
     def ListRuns(
@@ -94,6 +107,16 @@ class CoordinatorServicer(metaclass=_abc_1.ABCMeta):
         """The envelope's payload is a ProgressReport, its kind "report". NOT_FOUND for an unknown run."""
 
     @_abc_1.abstractmethod
+    def Admit(
+        self,
+        request: _swarm_pb2.Envelope,
+        context: _ServicerContext,
+    ) -> _typing.Union[_membership_pb2.Admission, _abc.Awaitable[_membership_pb2.Admission]]:
+        """The envelope's payload is an AdmissionRequest, its kind "admission". PERMISSION_DENIED with the
+        reason for a banned peer, a bad invitation, or a run that is not open.
+        """
+
+    @_abc_1.abstractmethod
     def RestoreRun(
         self,
         request: _coordinator_pb2.SignedSpec,
@@ -109,5 +132,13 @@ class CoordinatorServicer(metaclass=_abc_1.ABCMeta):
         request: _coordinator_pb2.GetRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.RunProgress, _abc.Awaitable[_coordinator_pb2.RunProgress]]: ...
+
+    @_abc_1.abstractmethod
+    def GetReceipts(
+        self,
+        request: _coordinator_pb2.ReceiptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordinator_pb2.Receipts, _abc.Awaitable[_coordinator_pb2.Receipts]]:
+        """What one peer was credited with, each receipt signed by the run's authority."""
 
 def add_CoordinatorServicer_to_server(servicer: CoordinatorServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

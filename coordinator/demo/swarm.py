@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from coordinator.child import Child
+from coordinator.demo.child import Child
 from peer.runtime import RuntimeFolder
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import PeerIdentity

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from coordinator.atomic import write_text
 from coordinator.client import CoordinatorClient
-from coordinator.demo_script import Script, demo_spec
-from coordinator.demo_summary import PeerEnd, Summary, describe, fault, summarize
-from coordinator.demo_swarm import RUN_ID, DemoFailed, DemoPeer, Folders, Swarm
-from coordinator.demo_view import Happening, PeerLine, Scene, View
-from coordinator.interrupts import Interrupts
+from coordinator.demo.interrupts import Interrupts
+from coordinator.demo.script import Script, demo_spec
+from coordinator.demo.summary import PeerEnd, Summary, describe, fault, summarize
+from coordinator.demo.swarm import RUN_ID, DemoFailed, DemoPeer, Folders, Swarm
+from coordinator.demo.view import Happening, PeerLine, Scene, View
 from coordinator.registration import sign
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import OwnerKey

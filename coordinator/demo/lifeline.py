@@ -1,4 +1,4 @@
-"""Run a module for as long as its starter lives: `python -m coordinator.lifeline MODULE …`.
+"""Run a module for as long as its starter lives: `python -m coordinator.demo.lifeline MODULE …`.
 
 Standard input is the lifeline, a pipe whose other end only the starter holds. However the starter
 ends, SIGKILL included, the kernel closes it; this process then leaves as at SIGTERM. The kernel's

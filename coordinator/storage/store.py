@@ -19,7 +19,6 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
-from coordinator import schema
 from coordinator.domain import (
     Coverage,
     Outcome,
@@ -30,6 +29,7 @@ from coordinator.domain import (
     Validation,
 )
 from coordinator.set_aside import set_aside
+from coordinator.storage import schema
 from swarmpb.exits import Exit, UserError
 
 log = logging.getLogger(__name__)

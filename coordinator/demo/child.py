@@ -17,7 +17,7 @@ class Child:
     """`python -m MODULE ARGUMENTS…`, started at once.
 
     It has its own session, so that a terminal's Ctrl-C reaches only its starter, and it ends when
-    its starter does (`coordinator.lifeline`).
+    its starter does (`coordinator.demo.lifeline`).
     """
 
     def __init__(self, name: str, command: list[str], log: Path) -> None:
@@ -26,7 +26,7 @@ class Child:
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "coordinator.lifeline", *command],
+                [sys.executable, "-m", "coordinator.demo.lifeline", *command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
