@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from coordinator.client import CoordinatorClient
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import OwnerKey
+from swarmpb.signing import SigningKey
 from swarmpb.spec import RunSpec, SpecError, parse_toml
 from swarmpb.v1 import coordinator_pb2
 
@@ -54,10 +54,10 @@ def check_model(spec: RunSpec, name: str) -> None:
         raise _bad_spec(name, problems)
 
 
-def load_owner_key(path: Path) -> OwnerKey:
+def load_owner_key(path: Path) -> SigningKey:
     """The owner's key, made at the first use. `UserError` BAD_CONFIG if it cannot be used."""
     try:
-        return OwnerKey.load_or_create(path)
+        return SigningKey.load_or_create(path)
     except ValueError as error:
         raise UserError(
             Exit.BAD_CONFIG,
@@ -75,20 +75,20 @@ def known_owner(path: Path) -> bytes | None:
     if not path.exists():
         return None
     try:
-        return OwnerKey.load_or_create(path).public_key
+        return SigningKey.load_or_create(path).public_key
     except (ValueError, OSError) as error:
         log.warning("runs of the owner key %s cannot be restored here: %s", path, error)
         return None
 
 
-def sign(spec: RunSpec, key: OwnerKey) -> coordinator_pb2.SignedSpec:
+def sign(spec: RunSpec, key: SigningKey) -> coordinator_pb2.SignedSpec:
     """The spec as it is published."""
     spec_hash = spec.hash()
     return coordinator_pb2.SignedSpec(
         spec=spec.canonical(),
         hash=spec_hash,
         owner_key=key.public_key,
-        signature=key.sign_spec(spec_hash),
+        signature=key.sign("spec", spec_hash),
     )
 
 

@@ -20,7 +20,7 @@ from coordinator.demo.swarm import RUN_ID, DemoFailed, DemoPeer, Folders, Swarm
 from coordinator.demo.view import Happening, PeerLine, Scene, View
 from coordinator.registration import sign
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import OwnerKey
+from swarmpb.signing import SigningKey
 from swarmpb.v1 import coordinator_pb2
 
 TURN_SECONDS = 0.25
@@ -126,7 +126,7 @@ class Demo:
             self._turn(view)
         with CoordinatorClient(address) as coordinator:
             # a key for this one run: nobody has to trust it, or to keep it
-            key = OwnerKey.load_or_create(self._swarm.folders.state("owner.key"))
+            key = SigningKey.load_or_create(self._swarm.folders.state("owner.key"))
             coordinator.register(sign(self._spec, key))
             names = [self._swarm.start_peer(address).name for _ in range(self._request.peers)]
             self._happens(f"{', '.join(names)} start: imports, then the model")

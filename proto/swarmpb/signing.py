@@ -114,8 +114,8 @@ def _signed_bytes(kind: str, payload: bytes) -> bytes:
     return b"murmuration:" + kind.encode() + b":" + payload
 
 
-class OwnerKey:
-    """The run owner's Ed25519 key, kept at mode 0600."""
+class SigningKey:
+    """An Ed25519 key, kept at mode 0600: a run owner's, or that of a run's authority."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
@@ -124,38 +124,48 @@ class OwnerKey:
         )
 
     @classmethod
-    def load_or_create(cls, path: Path) -> OwnerKey:
+    def generate(cls) -> SigningKey:
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> SigningKey:
         """Read the key at `path`, or make one there. `ValueError` if the file is no key."""
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            key = Ed25519PrivateKey.generate()
-            data = key.private_bytes(
-                serialization.Encoding.Raw,
-                serialization.PrivateFormat.Raw,
-                serialization.NoEncryption(),
-            )
+            key = cls.generate()
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_private(path, data)
+            write_private(path, key.to_bytes())
+            return key
         if len(data) != 32:
-            raise ValueError(f"{path} is not an owner key (32 bytes expected)")
+            raise ValueError(f"{path} is not a signing key (32 bytes expected)")
         return cls(Ed25519PrivateKey.from_private_bytes(data))
 
-    def sign_spec(self, spec_hash: bytes) -> bytes:
-        return self._key.sign(owner_message(spec_hash))
+    def to_bytes(self) -> bytes:
+        """The content of a key file: 32 bytes."""
+        return self._key.private_bytes(
+            serialization.Encoding.Raw,
+            serialization.PrivateFormat.Raw,
+            serialization.NoEncryption(),
+        )
+
+    def sign(self, kind: str, message: bytes) -> bytes:
+        """A signature over `message` as a message of sort `kind`, 64 bytes."""
+        return self._key.sign(_signed_bytes(kind, message))
 
 
-def owner_message(spec_hash: bytes) -> bytes:
-    """What an owner signs: the hash of a spec, marked as such."""
-    return b"murmuration:spec:" + spec_hash
+def verify(public_key: bytes, kind: str, message: bytes, signature: bytes) -> None:
+    """Check a signature by a `SigningKey`; `BadSignatureError` if it does not hold."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(public_key)
+        key.verify(signature, _signed_bytes(kind, message))
+    except (InvalidSignature, ValueError) as error:
+        raise BadSignatureError(f"the signature does not match the {kind}") from error
 
 
 def verify_owner(owner_key: bytes, spec_hash: bytes, signature: bytes) -> None:
     """Check the owner's signature under a spec's hash; `BadSignatureError` if it does not hold."""
-    try:
-        Ed25519PublicKey.from_public_bytes(owner_key).verify(signature, owner_message(spec_hash))
-    except (InvalidSignature, ValueError) as error:
-        raise BadSignatureError("the owner's signature does not match the spec") from error
+    verify(owner_key, "spec", spec_hash, signature)
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -24,7 +24,7 @@ from coordinator.storage.store import Store
 from peer.averaging.state import GlobalState
 from peer.checkpoint import Checkpoint
 from peer.checkpoint_keeper import FoundCheckpoints
-from swarmpb.signing import OwnerKey
+from swarmpb.signing import SigningKey
 from swarmpb.spec import RoundSpec, RunSpec, preset
 from tests.benchmarks.namespaces import Site
 from tests.benchmarks.nursery import die_with_parent
@@ -225,7 +225,7 @@ def _register(home: Home, runs: Sequence[RunSpec]) -> None:
     home.state.mkdir(parents=True)
     store = Store.open(ServeSettings(home.state, home.path / "owner.key").database)
     try:
-        service, key = CoordinatorService(store), OwnerKey.load_or_create(home.path / "owner.key")
+        service, key = CoordinatorService(store), SigningKey.load_or_create(home.path / "owner.key")
         for spec in runs:
             service.register(sign(spec, key))
     finally:

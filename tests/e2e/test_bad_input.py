@@ -17,7 +17,7 @@ from coordinator.registration import sign
 from peer.run_metadata import check_published, save_metadata
 from peer.runtime import RuntimeFolder
 from swarmpb.exits import Exit
-from swarmpb.signing import OwnerKey
+from swarmpb.signing import SigningKey
 from swarmpb.spec import RunSpec, preset
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc
 from swarmpb.version import PROTOCOL_VERSION
@@ -73,7 +73,7 @@ def published(
     """A run as its coordinator would publish it."""
     return coordinator_pb2.RunInfo(
         run_id=spec.run_id,
-        spec=sign(spec, OwnerKey.load_or_create(home.path / "owner.key")),
+        spec=sign(spec, SigningKey.load_or_create(home.path / "owner.key")),
         protocol_version=protocol_version,
         server_time_ms=int((time.time() + seconds_off) * 1000),
     )

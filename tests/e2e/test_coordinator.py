@@ -18,7 +18,7 @@ import pytest
 from coordinator.registration import sign
 from coordinator.servicer import MAX_REQUEST_BYTES
 from swarmpb.exits import Exit
-from swarmpb.signing import OwnerKey, PeerIdentity
+from swarmpb.signing import PeerIdentity, SigningKey
 from swarmpb.spec import parse_toml, preset, preset_text
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, swarm_pb2
 from swarmpb.version import PROTOCOL_VERSION
@@ -140,7 +140,7 @@ def test_an_owner_creates_a_run_from_an_edited_preset_that_then_stays_as_it_is(
 
     same = parse_toml(spec.read_text())
     other = parse_toml(spec.read_text().replace("seed = 1", "seed = 2"))
-    key = OwnerKey.load_or_create(shared_home.path / "config" / "murmuration" / "owner.key")
+    key = SigningKey.load_or_create(shared_home.path / "config" / "murmuration" / "owner.key")
     again = stub.RegisterRun(coordinator_pb2.LocalRunRequest(spec=sign(same, key)))
     assert again.spec.hash.hex() in created.stdout
     with refused(grpc.StatusCode.ALREADY_EXISTS, "specs never change"):
@@ -250,8 +250,8 @@ def test_a_restart_keeps_address_runs_and_reports_and_leaves_nothing_behind(home
 def test_peers_restore_a_lost_run_of_this_machines_owner_or_of_one_that_is_named(
     home: Home,
 ) -> None:
-    own = sign(preset("demo"), OwnerKey.load_or_create(home.config / "owner.key"))
-    named, other = (OwnerKey.load_or_create(home.path / name) for name in ("named", "other"))
+    own = sign(preset("demo"), SigningKey.load_or_create(home.config / "owner.key"))
+    named, other = (SigningKey.load_or_create(home.path / name) for name in ("named", "other"))
     mine, strange = (preset("demo").model_copy(update={"run_id": it}) for it in ("mine", "strange"))
     with serving(home, "--restore-owner", named.public_key.hex()) as server:
         with stub_of(server.address) as stub:

@@ -31,7 +31,7 @@ from coordinator.registration import sign
 from coordinator.service import CoordinatorService, Limits
 from coordinator.servicer import is_local
 from coordinator.storage.store import Store
-from swarmpb.signing import OwnerKey
+from swarmpb.signing import SigningKey
 from swarmpb.spec import preset
 from swarmpb.v1 import coordinator_pb2
 from tests.reporting import identity, round_message, signed_report
@@ -53,7 +53,7 @@ class Desk:
     """A coordinator with the run `demo`, and what a test needs to play with it."""
 
     store: Store
-    owner: OwnerKey
+    owner: SigningKey
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
-    owner = OwnerKey.load_or_create(tmp_path / "owner.key")
+    owner = SigningKey.load_or_create(tmp_path / "owner.key")
     with closing(Store.open(tmp_path / "coordinator.sqlite")) as store:
         yield Desk(store, owner)
 
@@ -89,7 +89,7 @@ def test_another_spec_under_a_known_run_id_is_refused(desk: Desk) -> None:
 
 
 def test_a_run_belongs_to_its_first_owner(desk: Desk, tmp_path: Path) -> None:
-    thief = OwnerKey.load_or_create(tmp_path / "thief.key")
+    thief = SigningKey.load_or_create(tmp_path / "thief.key")
     with pytest.raises(SpecChangedError, match="another owner"):
         desk.service.register(sign(preset("demo"), thief))
 

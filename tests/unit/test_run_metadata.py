@@ -23,7 +23,7 @@ from peer.run_metadata import (
     save_metadata,
 )
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import OwnerKey
+from swarmpb.signing import SigningKey
 from swarmpb.spec import RunSpec
 from swarmpb.v1 import coordinator_pb2
 from swarmpb.version import PROTOCOL_VERSION
@@ -36,22 +36,22 @@ ADDRESS = f"/ip4/10.0.0.1/tcp/1/p2p/{BERT}"
 
 
 @pytest.fixture(scope="module")
-def owner(tmp_path_factory: pytest.TempPathFactory) -> OwnerKey:
-    return OwnerKey.load_or_create(tmp_path_factory.mktemp("owner") / "key")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
+    return SigningKey.load_or_create(tmp_path_factory.mktemp("owner") / "key")
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> OwnerKey:
-    return OwnerKey.load_or_create(tmp_path_factory.mktemp("stranger") / "key")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
+    return SigningKey.load_or_create(tmp_path_factory.mktemp("stranger") / "key")
 
 
-def published(owner: OwnerKey, spec: RunSpec = SPEC, **fields: Any) -> coordinator_pb2.RunInfo:
+def published(owner: SigningKey, spec: RunSpec = SPEC, **fields: Any) -> coordinator_pb2.RunInfo:
     """A run as a good coordinator publishes it; `fields` replace its values."""
     signed = coordinator_pb2.SignedSpec(
         spec=spec.canonical(),
         hash=spec.hash(),
         owner_key=owner.public_key,
-        signature=owner.sign_spec(spec.hash()),
+        signature=owner.sign("spec", spec.hash()),
     )
     values: dict[str, Any] = {
         "run_id": spec.run_id,
@@ -64,7 +64,7 @@ def published(owner: OwnerKey, spec: RunSpec = SPEC, **fields: Any) -> coordinat
     return coordinator_pb2.RunInfo(**(values | fields))
 
 
-def known(owner: OwnerKey) -> RunMetadata:
+def known(owner: SigningKey) -> RunMetadata:
     return check_published(published(owner), SPEC.run_id)
 
 
@@ -79,7 +79,7 @@ def refusal(code: Exit, call: Callable[[], object]) -> str:
 # ---- what is published -------------------------------------------------------------------
 
 
-def test_a_genuine_run_is_taken(owner: OwnerKey) -> None:
+def test_a_genuine_run_is_taken(owner: SigningKey) -> None:
     metadata = known(owner)
     assert metadata.spec == SPEC
     assert metadata.owner_key == owner.public_key
@@ -87,9 +87,11 @@ def test_a_genuine_run_is_taken(owner: OwnerKey) -> None:
     assert (metadata.known_round, metadata.known_tokens) == (9, 900)
 
 
-def test_a_spec_that_its_owner_did_not_sign_is_refused(owner: OwnerKey, stranger: OwnerKey) -> None:
+def test_a_spec_that_its_owner_did_not_sign_is_refused(
+    owner: SigningKey, stranger: SigningKey
+) -> None:
     changed = tiny_spec(stop={"tokens": 2_000_000})
-    signature = owner.sign_spec(SPEC.hash())
+    signature = owner.sign("spec", SPEC.hash())
 
     def with_signed(**fields: Any) -> coordinator_pb2.RunInfo:
         info = published(owner)
@@ -97,7 +99,7 @@ def test_a_spec_that_its_owner_did_not_sign_is_refused(owner: OwnerKey, stranger
         return info
 
     for info in (
-        with_signed(signature=stranger.sign_spec(SPEC.hash())),
+        with_signed(signature=stranger.sign("spec", SPEC.hash())),
         with_signed(owner_key=stranger.public_key),
         with_signed(owner_key=b"short"),
         with_signed(signature=b"short"),
@@ -108,14 +110,14 @@ def test_a_spec_that_its_owner_did_not_sign_is_refused(owner: OwnerKey, stranger
         assert "signature" in line
 
 
-def test_another_runs_genuine_spec_is_refused(owner: OwnerKey) -> None:
+def test_another_runs_genuine_spec_is_refused(owner: SigningKey) -> None:
     other = tiny_spec().model_copy(update={"run_id": "other"})
     line = refusal(Exit.BAD_SPEC, lambda: check_published(published(owner, other), "tiny"))
     assert line.endswith("it belongs to run other")
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"[" * 60_000, b"1" * 5000, b"null"])
-def test_bytes_that_are_no_spec_are_refused(owner: OwnerKey, data: bytes) -> None:
+def test_bytes_that_are_no_spec_are_refused(owner: SigningKey, data: bytes) -> None:
     info = published(owner)
     info.spec.spec = data
     refusal(Exit.BAD_SPEC, lambda: check_published(info, SPEC.run_id))
@@ -126,7 +128,7 @@ def test_bytes_that_are_no_spec_are_refused(owner: OwnerKey, data: bytes) -> Non
     [(PROTOCOL_VERSION + 1, "this peer"), (PROTOCOL_VERSION - 1, "the coordinator")],
 )
 def test_who_speaks_the_older_protocol_is_to_be_updated(
-    owner: OwnerKey, version: int, who: str
+    owner: SigningKey, version: int, who: str
 ) -> None:
     """Said before anything else is read: the rest may mean something else."""
     info = coordinator_pb2.RunInfo(protocol_version=version)
@@ -135,7 +137,7 @@ def test_who_speaks_the_older_protocol_is_to_be_updated(
     assert str(version) in line
 
 
-def test_initial_peers_are_bounded(owner: OwnerKey) -> None:
+def test_initial_peers_are_bounded(owner: SigningKey) -> None:
     many = [f"/ip4/10.0.0.1/tcp/{port}/p2p/{BERT}" for port in range(1000)]
     addresses = ["garbage", f"/dns4/{'x' * 300}/tcp/1/p2p/{BERT}", *many]
     metadata = check_published(published(owner, initial_peers=addresses), SPEC.run_id)
@@ -168,7 +170,7 @@ def test_a_slow_answer_is_not_held_against_the_clock() -> None:
 # ---- what is kept ------------------------------------------------------------------------
 
 
-def test_what_is_kept_comes_back(owner: OwnerKey, tmp_path: Path) -> None:
+def test_what_is_kept_comes_back(owner: SigningKey, tmp_path: Path) -> None:
     assert load_metadata(tmp_path, "tiny") is None
     for round_ in (9, 10):
         kept = replace(known(owner), known_round=round_)
@@ -202,7 +204,7 @@ def damaged(content: dict[str, Any], **fields: Any) -> bytes:
     ids=range(14),
 )
 def test_a_damaged_copy_is_set_aside_and_said(
-    owner: OwnerKey,
+    owner: SigningKey,
     tmp_path: Path,
     damage: Callable[[dict[str, Any]], bytes],
     caplog: pytest.LogCaptureFixture,
@@ -218,7 +220,9 @@ def test_a_damaged_copy_is_set_aside_and_said(
     assert aside.name in caplog.text
 
 
-def test_the_copy_of_another_run_is_not_taken_for_this_one(owner: OwnerKey, tmp_path: Path) -> None:
+def test_the_copy_of_another_run_is_not_taken_for_this_one(
+    owner: SigningKey, tmp_path: Path
+) -> None:
     save_metadata(tmp_path, known(owner))
     assert load_metadata(tmp_path, "other") is None
 
@@ -226,7 +230,7 @@ def test_the_copy_of_another_run_is_not_taken_for_this_one(owner: OwnerKey, tmp_
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.data())
 def test_no_damage_to_a_few_bytes_raises_or_changes_the_run(
-    owner: OwnerKey, tmp_path: Path, data: st.DataObject
+    owner: SigningKey, tmp_path: Path, data: st.DataObject
 ) -> None:
     save_metadata(tmp_path, known(owner))
     path = tmp_path / CACHE
@@ -239,7 +243,7 @@ def test_no_damage_to_a_few_bytes_raises_or_changes_the_run(
 
 
 def test_live_peers_are_met_first_and_the_coordinators_address_is_never_pushed_out(
-    owner: OwnerKey,
+    owner: SigningKey,
 ) -> None:
     metadata = known(owner)
     own = metadata.initial_peers[0]
@@ -252,7 +256,7 @@ def test_live_peers_are_met_first_and_the_coordinators_address_is_never_pushed_o
 
 
 def test_a_coordinator_that_lost_its_disk_does_not_take_a_run_back_to_its_beginning(
-    owner: OwnerKey,
+    owner: SigningKey,
 ) -> None:
     restored = replace(known(owner), known_round=0, known_tokens=0, initial_peers=("/new",))
     after = restored.after(known(owner))
@@ -260,11 +264,13 @@ def test_a_coordinator_that_lost_its_disk_does_not_take_a_run_back_to_its_beginn
     assert after.initial_peers == ("/new", ADDRESS)
 
 
-def test_the_signed_spec_is_given_back_as_it_was_published(owner: OwnerKey) -> None:
+def test_the_signed_spec_is_given_back_as_it_was_published(owner: SigningKey) -> None:
     assert known(owner).signed_spec() == published(owner).spec
 
 
-def test_a_run_that_changed_under_its_name_is_refused(owner: OwnerKey, stranger: OwnerKey) -> None:
+def test_a_run_that_changed_under_its_name_is_refused(
+    owner: SigningKey, stranger: SigningKey
+) -> None:
     kept = known(owner)
     require_same_run(kept, replace(kept, known_round=99, initial_peers=()))
     changed = check_published(published(owner, tiny_spec(stop={"tokens": 10**6 + 1})), "tiny")

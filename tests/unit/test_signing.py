@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from swarmpb.signing import (
     BadSignatureError,
-    OwnerKey,
     PeerIdentity,
+    SigningKey,
     open_envelope,
-    owner_message,
     peer_id_of,
+    verify,
     verify_owner,
     write_private,
 )
@@ -241,15 +241,15 @@ def test_a_key_with_something_behind_it_is_no_second_identity() -> None:
 
 def test_the_owners_key_is_made_once_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "owner.key"
-    owner = OwnerKey.load_or_create(path)
-    assert OwnerKey.load_or_create(path).public_key == owner.public_key
-    verify_owner(owner.public_key, b"h" * 32, owner.sign_spec(b"h" * 32))
+    owner = SigningKey.load_or_create(path)
+    assert SigningKey.load_or_create(path).public_key == owner.public_key
+    verify_owner(owner.public_key, b"h" * 32, owner.sign("spec", b"h" * 32))
 
 
 def test_an_owners_signature_holds_for_one_spec_and_one_owner(tmp_path: Path) -> None:
-    owner = OwnerKey.load_or_create(tmp_path / "one")
-    stranger = OwnerKey.load_or_create(tmp_path / "two")
-    signature = owner.sign_spec(b"h" * 32)
+    owner = SigningKey.load_or_create(tmp_path / "one")
+    stranger = SigningKey.load_or_create(tmp_path / "two")
+    signature = owner.sign("spec", b"h" * 32)
     for key, spec_hash, signed in (
         (owner.public_key, b"i" * 32, signature),
         (stranger.public_key, b"h" * 32, signature),
@@ -262,8 +262,11 @@ def test_an_owners_signature_holds_for_one_spec_and_one_owner(tmp_path: Path) ->
             verify_owner(key, spec_hash, signed)
 
 
-def test_an_owner_signs_specs_and_nothing_that_could_be_taken_for_them() -> None:
-    assert owner_message(b"hash") == b"murmuration:spec:hash"
+def test_a_signature_over_one_sort_of_message_is_none_over_another(owner: SigningKey) -> None:
+    signature = owner.sign("charter", b"h" * 32)
+    verify(owner.public_key, "charter", b"h" * 32, signature)
+    with pytest.raises(BadSignatureError, match="does not match the spec"):
+        verify_owner(owner.public_key, b"h" * 32, signature)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33, b"-----BEGIN PRIVATE KEY-----"])
@@ -272,8 +275,8 @@ def test_a_damaged_owner_key_is_a_value_error_and_stays_as_it_is(
 ) -> None:
     path = tmp_path / "owner.key"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="is not an owner key"):
-        OwnerKey.load_or_create(path)
+    with pytest.raises(ValueError, match="is not a signing key"):
+        SigningKey.load_or_create(path)
     assert path.read_bytes() == content
 
 
@@ -293,7 +296,7 @@ def generous_umask() -> Iterator[None]:
 
 @pytest.mark.usefixtures("generous_umask")
 def test_secrets_can_be_read_by_their_owner_only(tmp_path: Path) -> None:
-    OwnerKey.load_or_create(tmp_path / "owner.key")
+    SigningKey.load_or_create(tmp_path / "owner.key")
     write_private(tmp_path / "identity", ANNA.to_bytes())
     assert [mode(tmp_path / name) for name in ("owner.key", "identity")] == [0o600, 0o600]
 
