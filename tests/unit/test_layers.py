@@ -44,6 +44,7 @@ PURE = {
     "peer.transfer.turns",
     "peer.outlook",
     "coordinator.progress",
+    "coordinator.stalling",
 }
 IMPURE = {
     "anyio", "asyncio", "grpc", "hivemind", "os", "random", "secrets", "socket", "subprocess",
