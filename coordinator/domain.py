@@ -247,3 +247,10 @@ class RunFullError(RefusedError):
 
 class StorageError(RefusedError):
     """The disk does not take what has to be kept; the sender should try again later."""
+
+
+class BusyError(RefusedError):
+    """More reports wait than this coordinator keeps in memory."""
+
+    def __init__(self) -> None:
+        super().__init__("the coordinator has more reports than it can take now; try again later")

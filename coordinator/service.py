@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from coordinator.domain import (
@@ -16,6 +16,7 @@ from coordinator.domain import (
     ForeignRunError,
     InvalidSpecError,
     PeerState,
+    RefusedError,
     Report,
     Run,
     RunFacts,
@@ -139,6 +140,18 @@ class CoordinatorService:
             for run_id, ledger in self._ledgers.items()
         }
         return {run_id: addresses for run_id, addresses in found.items() if addresses}
+
+    def take_reports(
+        self, envelopes: Sequence[swarm_pb2.Envelope]
+    ) -> list[Acknowledgement | RefusedError]:
+        """Keep what many peers report, each as `take_report` does; answers in order."""
+        answers: list[Acknowledgement | RefusedError] = []
+        for envelope in envelopes:
+            try:
+                answers.append(self.take_report(envelope))
+            except RefusedError as refusal:
+                answers.append(refusal)
+        return answers
 
     def take_report(self, envelope: swarm_pb2.Envelope) -> Acknowledgement:
         """Keep what a peer reports; returns once that is on disk.

@@ -17,13 +17,17 @@ import grpc
 import psutil
 
 from coordinator import domain, wire
+from coordinator.intake_queue import IntakeQueue
 from coordinator.service import CoordinatorService
 from peer.swarm.clock import CLOCK
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, membership_pb2, swarm_pb2
 
 MAX_REQUEST_BYTES = 1 << 20
-MAX_CALLS = 256
-"""Calls at one time; more are refused with RESOURCE_EXHAUSTED."""
+MAX_CALLS = 2048
+"""Calls at one time; more are refused with RESOURCE_EXHAUSTED. Most are reports that wait for the
+disk together."""
+PUSHBACK = (("grpc-retry-pushback-ms", "5000"),)
+"""Told with what is refused for want of room: gRPC's name for how long to stay away."""
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -40,6 +44,7 @@ _STATUS: dict[type[domain.RefusedError], grpc.StatusCode] = {
     domain.ForeignRunError: grpc.StatusCode.PERMISSION_DENIED,
     domain.RunFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     domain.StorageError: grpc.StatusCode.UNAVAILABLE,
+    domain.BusyError: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -56,6 +61,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
         """`worker` has one thread; `initial_peers` are libp2p multiaddresses."""
         self._service = service
         self._worker = worker
+        self._reports = IntakeQueue(service.take_reports, worker)
         self._initial_peers = tuple(initial_peers)
 
     async def RegisterRun(  # noqa: N802  named by the proto, like those below
@@ -83,7 +89,17 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     async def Report(  # noqa: N802
         self, request: swarm_pb2.Envelope, context: _Context
     ) -> coordinator_pb2.ReportReply:
-        return await self._answer(context, self._take_report, request)
+        try:
+            taken = await self._reports.take(request)
+        except domain.RefusedError as refusal:
+            if isinstance(refusal, domain.BusyError):
+                context.set_trailing_metadata(PUSHBACK)
+            await _refuse(context, _STATUS[type(refusal)], str(refusal))
+        return coordinator_pb2.ReportReply(
+            accepted_sequence=taken.sequence,
+            server_time_ms=int(CLOCK.now() * 1000),
+            taken_row=taken.taken_row,
+        )
 
     async def RestoreRun(  # noqa: N802
         self, request: coordinator_pb2.SignedSpec, context: _Context
@@ -132,14 +148,6 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
 
     def _run_info(self, request: coordinator_pb2.GetRunRequest) -> coordinator_pb2.RunInfo:
         return self._info(self._service.run(request.run_id))
-
-    def _take_report(self, envelope: swarm_pb2.Envelope) -> coordinator_pb2.ReportReply:
-        receipt = self._service.take_report(envelope)
-        return coordinator_pb2.ReportReply(
-            accepted_sequence=receipt.sequence,
-            server_time_ms=int(CLOCK.now() * 1000),
-            taken_row=receipt.taken_row,
-        )
 
     def _progress(self, request: coordinator_pb2.GetRunRequest) -> coordinator_pb2.RunProgress:
         run = self._service.run(request.run_id)
