@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from coordinator.rosters import Roster
+
 
 @dataclass(frozen=True)
 class Run:
@@ -46,6 +48,17 @@ class PeerState:
     """Names the journal from which it tells; another one after it lost its disk."""
     taken_row: int = 0
     """Every row of that journal up to this one is kept here."""
+    processor: str = ""
+    """What it says of its machine, as far as it does; like what follows."""
+    cores: int = 0
+    memory_bytes: int = 0
+    accelerator: str = ""
+    system: str = ""
+    upload: int = 0
+    """Bytes per second in its exchanges; 0: not known."""
+    download: int = 0
+    reach: str = ""
+    """direct, relayed or outgoing only; empty: not known."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,8 @@ class Outcome:
     members: int
     finished_at_ms: int
     train_loss: float | None
+    round_seconds: float = 0.0
+    """Since the state before was adopted; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,8 @@ class Report:
     addresses: tuple[str, ...] = ()
     """libp2p multiaddresses of this peer, and of no other."""
     coverage: Coverage | None = None
+    rosters: tuple[Roster, ...] = ()
+    """Of those attempts that this peer was asked for, and perhaps of others."""
 
 
 class EventKind(str, Enum):

@@ -20,6 +20,7 @@ from coordinator.domain import (
     Report,
     Validation,
 )
+from coordinator.rosters import Roster, RosterEntry
 from swarmpb.addresses import dialable
 from swarmpb.signing import BadSignatureError, open_envelope
 from swarmpb.v1 import coordinator_pb2, swarm_pb2
@@ -43,11 +44,21 @@ DIGEST_BYTES = 32
 MAX_ATTEMPT_BYTES = 32
 MAX_JOURNAL_BYTES = 16
 KEPT_ADDRESSES = 4
+MAX_CORES = 1 << 16
+MAX_MEMORY_BYTES = 1 << 50
+MAX_RATE = 1 << 40
+"""Bytes per second of a link."""
+MAX_ROSTERS = 4
+MAX_ROSTER_MEMBERS = 64
+MAX_PARTS = 4096
+REACHES = frozenset({"direct", "relayed", "outgoing only"})
 
 MAX_PHASE = 32
 MAX_REASON = 300
 MAX_NAME = 64
 MAX_VERSION = 32
+MAX_HARDWARE = 80
+MAX_PEER_ID = 100
 
 
 def read_report(envelope: swarm_pb2.Envelope, received_at: float) -> Report:
@@ -75,6 +86,7 @@ def read_report(envelope: swarm_pb2.Envelope, received_at: float) -> Report:
 def _checked(message: coordinator_pb2.ProgressReport, received_at: float) -> Report:
     _at_most("rounds", len(message.rounds), MAX_OUTCOMES)
     _at_most("validations", len(message.validations), MAX_VALIDATIONS)
+    _at_most("rosters", len(message.rosters), MAX_ROSTERS)
     return Report(
         run_id=message.run_id,
         peer=_peer_state(message, received_at),
@@ -92,6 +104,7 @@ def _checked(message: coordinator_pb2.ProgressReport, received_at: float) -> Rep
         last_row=_at_most("last_row", message.last_row, MAX_ROW),
         addresses=_own_addresses(message),
         coverage=_coverage(message.coverage) if message.HasField("coverage") else None,
+        rosters=tuple(_roster(roster) for roster in message.rosters),
     )
 
 
@@ -116,6 +129,7 @@ def _coverage(message: coordinator_pb2.Coverage) -> Coverage:
 
 def _peer_state(message: coordinator_pb2.ProgressReport, received_at: float) -> PeerState:
     _at_most("bytes of a journal's name", len(message.journal), MAX_JOURNAL_BYTES)
+    hardware, link = message.hardware, message.link
     return PeerState(
         peer_id=message.peer_id,
         sequence=_at_most("sequence", message.sequence, MAX_SEQUENCE),
@@ -131,15 +145,21 @@ def _peer_state(message: coordinator_pb2.ProgressReport, received_at: float) -> 
         name=_line(message.name, MAX_NAME),
         version=_line(message.version, MAX_VERSION),
         journal=message.journal,
+        processor=_line(hardware.processor, MAX_HARDWARE),
+        cores=_at_most("hardware.cores", hardware.cores, MAX_CORES),
+        memory_bytes=_at_most("hardware.memory_bytes", hardware.memory_bytes, MAX_MEMORY_BYTES),
+        accelerator=_line(hardware.accelerator, MAX_HARDWARE),
+        system=_line(hardware.system, MAX_PHASE),
+        upload=_at_most("link.upload", link.upload, MAX_RATE),
+        download=_at_most("link.download", link.download, MAX_RATE),
+        reach=message.reach if message.reach in REACHES else "",
     )
 
 
 def _outcome(peer_id: str, message: coordinator_pb2.RoundOutcome) -> Outcome:
     _at_most("bytes of an attempt", len(message.attempt), MAX_ATTEMPT_BYTES)
-    if len(message.digest) not in (0, DIGEST_BYTES):
-        raise InvalidReportError(
-            f"report refused: a digest has {len(message.digest)} bytes, not {DIGEST_BYTES}"
-        )
+    if message.digest:
+        _digest(message.digest)
     return Outcome(
         peer_id=peer_id,
         round=_at_most("outcome.round", message.round, MAX_ROUND),
@@ -156,7 +176,48 @@ def _outcome(peer_id: str, message: coordinator_pb2.RoundOutcome) -> Outcome:
         members=_at_most("outcome.members", message.members, MAX_MEMBERS),
         finished_at_ms=_at_most("outcome.finished_at_ms", message.finished_at_ms, MAX_TIME_MS),
         train_loss=_loss(message.train_loss),
+        round_seconds=_measure("outcome.round_seconds", message.round_seconds, MAX_ROUND_SECONDS),
     )
+
+
+def _roster(message: coordinator_pb2.RoundRoster) -> Roster:
+    _at_most("members of a roster", len(message.members), MAX_ROSTER_MEMBERS)
+    _at_most("bytes of an attempt", len(message.attempt), MAX_ATTEMPT_BYTES)
+    names = [member.peer_id for member in message.members]
+    if not names or not message.attempt or not message.parts:
+        raise InvalidReportError("report refused: a roster names no members, attempt or parts")
+    if names != sorted(set(names)) or not all(map(_looks_like_peer_id, names)):
+        raise InvalidReportError("report refused: a roster's members are no peer ids in order")
+    return Roster(
+        round=_at_most("roster.round", message.round, MAX_ROUND),
+        attempt=message.attempt,
+        digest=_digest(message.digest),
+        parts=_at_most("roster.parts", message.parts, MAX_PARTS),
+        members=tuple(_entry(member, message.parts) for member in message.members),
+    )
+
+
+def _entry(message: coordinator_pb2.RosterEntry, parts: int) -> RosterEntry:
+    merged_parts = _at_most("parts of a member", message.parts, parts)
+    return RosterEntry(
+        peer_id=message.peer_id,
+        tokens=_at_most("tokens of a member", message.tokens, MAX_TOKENS),
+        parts=merged_parts,
+        merged=message.merged and merged_parts > 0,
+        reason=_line(message.reason, MAX_REASON),
+    )
+
+
+def _looks_like_peer_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_PEER_ID and text.isascii() and text.isalnum()
+
+
+def _digest(digest: bytes) -> bytes:
+    if len(digest) != DIGEST_BYTES:
+        raise InvalidReportError(
+            f"report refused: a digest has {len(digest)} bytes, not {DIGEST_BYTES}"
+        )
+    return digest
 
 
 def _at_most(what: str, value: int, top: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -17,13 +18,24 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Kept in SQLite's `user_version`; grows with every change below."""
 
 UPGRADES: dict[int, tuple[str, ...]] = {
     1: (
         "ALTER TABLE peers ADD COLUMN journal BLOB NOT NULL DEFAULT x''",
         "ALTER TABLE peers ADD COLUMN taken_row INTEGER NOT NULL DEFAULT 0",
+    ),
+    2: (
+        *(
+            f"ALTER TABLE peers ADD COLUMN {name} VARCHAR NOT NULL DEFAULT ''"
+            for name in ("processor", "accelerator", "system", "reach")
+        ),
+        *(
+            f"ALTER TABLE peers ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0"
+            for name in ("cores", "memory_bytes", "upload", "download")
+        ),
+        "ALTER TABLE outcomes ADD COLUMN round_seconds FLOAT NOT NULL DEFAULT 0",
     ),
 }
 """What turns a version's tables into those of the next; whole new tables are made besides."""
@@ -65,6 +77,14 @@ peers = Table(
     Column("version", String, nullable=False),
     Column("journal", LargeBinary, nullable=False, server_default=text("x''")),
     Column("taken_row", Integer, nullable=False, server_default=text("0")),
+    Column("processor", String, nullable=False, server_default=text("''")),
+    Column("cores", Integer, nullable=False, server_default=text("0")),
+    Column("memory_bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("accelerator", String, nullable=False, server_default=text("''")),
+    Column("system", String, nullable=False, server_default=text("''")),
+    Column("upload", BigInteger, nullable=False, server_default=text("0")),
+    Column("download", BigInteger, nullable=False, server_default=text("0")),
+    Column("reach", String, nullable=False, server_default=text("''")),
     UniqueConstraint("run_id", "peer_id"),
 )
 
@@ -89,6 +109,7 @@ outcomes = Table(
     Column("members", Integer, nullable=False),
     Column("finished_at_ms", Integer, nullable=False),
     Column("train_loss", Float),
+    Column("round_seconds", Float, nullable=False, server_default=text("0")),
     UniqueConstraint("run_id", "peer_id", "round", "attempt"),
 )
 

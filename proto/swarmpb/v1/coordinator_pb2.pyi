@@ -175,16 +175,18 @@ class RoundRoster(_message.Message):
     def __init__(self, round: _Optional[int] = ..., attempt: _Optional[bytes] = ..., digest: _Optional[bytes] = ..., parts: _Optional[int] = ..., members: _Optional[_Iterable[_Union[RosterEntry, _Mapping]]] = ...) -> None: ...
 
 class RosterEntry(_message.Message):
-    __slots__ = ("peer_id", "tokens", "parts", "reason")
+    __slots__ = ("peer_id", "tokens", "parts", "reason", "merged")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    MERGED_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     tokens: int
     parts: int
     reason: str
-    def __init__(self, peer_id: _Optional[str] = ..., tokens: _Optional[int] = ..., parts: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+    merged: bool
+    def __init__(self, peer_id: _Optional[str] = ..., tokens: _Optional[int] = ..., parts: _Optional[int] = ..., reason: _Optional[str] = ..., merged: _Optional[bool] = ...) -> None: ...
 
 class Coverage(_message.Message):
     __slots__ = ("round", "pass_chunks", "passes", "merged_once", "merged_again")
