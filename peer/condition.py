@@ -35,7 +35,7 @@ class Peer:
     yields_since: float | None = None
     """Since when this half of a split swarm waits to be taken into the other."""
     given_at: float = 0.0
-    """When somebody was last seen downloading this peer's state, while it yields."""
+    """When somebody was last seen downloading this peer's state, while it yields or lingers."""
     taking_in: Position | None = None
     """The other half's state, which this peer has, or is getting."""
     entering: bool = False
@@ -46,10 +46,10 @@ class Peer:
     failed_leaders: frozenset[str] = frozenset()
     distrusted: tuple[tuple[Position, float], ...] = ()
     trainer_deaths: tuple[float, ...] = ()
-    stop_by: float | None = None
     due_since: float | None = None
     """When this peer first saw that the swarm has trained enough for a round."""
-    wrapped_up: bool = False
+    wrapped_up_at: float | None = None
+    """When the last state was evaluated and, if asked for, written out."""
     finished: bool = False
     effects: tuple[Effect, ...] = field(default=())
 

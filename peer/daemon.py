@@ -11,7 +11,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -195,7 +195,8 @@ class Daemon:
 
     def _on_view(self, view: SwarmView, wall: float) -> None:
         self._view = view
-        self._post(self._swarm.seen(view, self._peer.peer_id, wall))
+        seen = self._swarm.seen(view, self._peer.peer_id, wall)
+        self._post(replace(seen, model_wanted=self.reporter.model_wanted))
 
     # ---- the state ---------------------------------------------------------------------
 

@@ -60,6 +60,8 @@ class ViewSeen:
     """Somebody is downloading this peer's state."""
     ancestors: tuple[bytes, ...] = ()
     """Digests of the states that this peer's own descends from, the newest first."""
+    model_wanted: bool = False
+    """The run has ended, and its coordinator wants to keep the model."""
 
 
 @dataclass(frozen=True)

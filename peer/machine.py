@@ -40,8 +40,6 @@ from peer.events import (
 from peer.outlook import view_seen
 from swarmpb.exits import Exit
 
-LINGER_SECONDS = 10.0
-"""A peer at the run's end serves those that missed the last round for so long."""
 RETRY_SECONDS = 1.0
 DISTRUST_SECONDS = 10.0
 """A state that could not be had from anybody is not asked for again this long."""
@@ -219,7 +217,7 @@ def _leave_asked(peer: Peer, event: LeaveAsked, now: float) -> Peer:
 
 
 def _wrapped_up(peer: Peer, event: WrappedUp, now: float) -> Peer:
-    return replace(peer, wrapped_up=True, stop_by=now + LINGER_SECONDS)
+    return replace(peer, wrapped_up_at=now)
 
 
 _HANDLERS: dict[type[Event], Callable[[Peer, Any, float], Peer]] = {

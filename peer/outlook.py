@@ -22,6 +22,12 @@ YIELD_SECONDS = 60.0
 """A half of a split swarm that nobody downloads from waits so long; then its rounds are lost."""
 LONGEST_YIELD_SECONDS = 3600.0
 """And so long in all."""
+LINGER_SECONDS = 10.0
+"""At the run's end a peer waits so long for those that missed the last round,"""
+MODEL_SECONDS = 60.0
+"""so long for a coordinator that wants the model, since anybody last downloaded it,"""
+LONGEST_LINGER_SECONDS = 3600.0
+"""and so long in all."""
 
 
 def view_seen(peer: Peer, event: ViewSeen, now: float) -> Peer:
@@ -165,10 +171,19 @@ def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Pe
 
 
 def _linger(peer: Peer, event: ViewSeen, now: float) -> Peer:
-    """At the run's end, serve those that missed the last round before leaving."""
-    if not (peer.finished and peer.wrapped_up) or peer.position is None:
+    """At the run's end, serve those that want its last state before leaving."""
+    if not peer.finished or peer.wrapped_up_at is None or peer.position is None:
         return peer
+    round_reached, wrapped_up_at = peer.position.round, peer.wrapped_up_at
+    if event.giving:
+        peer = replace(peer, given_at=now)
     others = event.view.others(peer.peer_id)
-    late = [it for it in others if it.position is None or it.position.round < peer.position.round]
-    timed_out = peer.stop_by is not None and now >= peer.stop_by
-    return peer if late and not timed_out else stop(peer, 0, "the run has reached its target")
+    late = [it for it in others if it.position is None or it.position.round < round_reached]
+    idle = now - max(wrapped_up_at, peer.given_at)
+    if now - wrapped_up_at >= LONGEST_LINGER_SECONDS:
+        return stop(peer, 0, "the run has reached its target")
+    if late and idle < LINGER_SECONDS:
+        return peer
+    if event.model_wanted and idle < MODEL_SECONDS:
+        return enter(peer, Phase.LEAVING, "the run has reached its target: handing over its model")
+    return stop(peer, 0, "the run has reached its target")

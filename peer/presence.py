@@ -5,9 +5,7 @@ Whoever is known and not in view is dialled again, so that a network that was do
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from peer.run_metadata import RunMetadata, save_metadata
 from peer.status import Snapshot, peer_record
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network
+from swarmpb.addresses import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -162,10 +161,5 @@ class Presence:
 
 def address_of(peer: PeerFacts) -> str:
     """Where to dial a peer that has named addresses: not this machine, if it named others."""
-    elsewhere = (it for it in peer.addresses if not _is_loopback(it))
+    elsewhere = (it for it in peer.addresses if not is_loopback(it))
     return next(elsewhere, peer.addresses[0])
-
-
-def _is_loopback(address: str) -> bool:
-    found = re.match(r"/ip[46]/([^/]+)", address)
-    return found is not None and ipaddress.ip_address(found[1]).is_loopback

@@ -93,6 +93,8 @@ class Reporter:
         self._suspect: Row | None = None
         self._sending = anyio.Lock()
         self.contact = Contact(True, CLOCK.now())
+        self.model_wanted = False
+        """The run has ended, and the coordinator wants to keep its model."""
 
     def add_round(self, outcome: coordinator_pb2.RoundOutcome) -> None:
         """Report an ended attempt, once."""
@@ -133,6 +135,7 @@ class Reporter:
             reply = await self._client.report(self._identity, report)
         except grpc.aio.AioRpcError as error:
             return await self._failed(error, rows)
+        self.model_wanted = reply.model_wanted
         self._taken = (name, reply.taken_row)
         self._sequence = max(self._sequence, min(reply.accepted_sequence, _MOST_SEQUENCE))
         journal.skip_to(min(reply.taken_row, _MOST_SEQUENCE))
@@ -171,6 +174,7 @@ class Reporter:
 
     async def _failed(self, error: grpc.aio.AioRpcError, rows: list[Row]) -> bool:
         """Take note of a report that was not taken; whether to try again at once."""
+        self.model_wanted = False
         code, detail = error.code(), first_line(error.details() or error.code().name)
         if code is grpc.StatusCode.NOT_FOUND:
             return await self._restore()

@@ -76,10 +76,7 @@ def build_model(spec: RunSpec, device: torch.device, micro_batch: int) -> FlatMo
 
     `TrainerFailure`: spec, or too_large, which is told before anything is allocated.
     """
-    try:
-        config = model_config(spec)
-    except SpecError as error:
-        raise TrainerFailure("spec", str(error)) from error
+    config = _config(spec)
     footprint.check(footprint.estimate(_drawing(config), spec, micro_batch), device)
     torch.manual_seed(spec.seed)
     model = _construct(config)
@@ -87,6 +84,30 @@ def build_model(spec: RunSpec, device: torch.device, micro_batch: int) -> FlatMo
     module.to(device)
     model.train()
     return FlatModel(model)
+
+
+def parameter_count(spec: RunSpec) -> int:
+    """Length of the flat vector of the spec's model; nothing is allocated.
+
+    `TrainerFailure("spec")` if there is no such model.
+    """
+    drawing = _drawing(_config(spec))
+    return sum(p.numel() for _, p in drawing.named_parameters() if p.requires_grad)
+
+
+def bare_model(spec: RunSpec) -> FlatModel:
+    """The spec's model in the machine's memory, for whoever does not train it.
+
+    Its parameters are to be set. Raises `TrainerFailure`: spec.
+    """
+    return FlatModel(_construct(_config(spec)))
+
+
+def _config(spec: RunSpec) -> PreTrainedConfig:
+    try:
+        return model_config(spec)
+    except SpecError as error:
+        raise TrainerFailure("spec", str(error)) from error
 
 
 def _drawing(config: PreTrainedConfig) -> PreTrainedModel:

@@ -40,3 +40,9 @@ def _is_dialable(address: str) -> bool:
     except ValueError:
         return False
     return match["kind"].startswith("ip") or ":" not in match["host"]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a multiaddress leads to the machine that reads it."""
+    found = re.match(r"/ip[46]/([^/]+)", address)
+    return found is not None and ipaddress.ip_address(found[1]).is_loopback

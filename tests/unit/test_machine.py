@@ -44,13 +44,18 @@ from peer.events import (
 )
 from peer.machine import (
     DISTRUST_SECONDS,
-    LINGER_SECONDS,
     MAX_TRAINER_RESTARTS,
     RESTARTS_COUNT_SECONDS,
     RETRY_SECONDS,
 )
 from peer.membership import AT_WORK, LEADER_PATIENCE, PeerFacts, Position, SwarmView, leading_order
-from peer.outlook import LONGEST_YIELD_SECONDS, YIELD_SECONDS
+from peer.outlook import (
+    LINGER_SECONDS,
+    LONGEST_LINGER_SECONDS,
+    LONGEST_YIELD_SECONDS,
+    MODEL_SECONDS,
+    YIELD_SECONDS,
+)
 from swarmpb.exits import Exit
 from tests.tiny import tiny_spec
 
@@ -87,6 +92,9 @@ class Story:
 
     def sees(self, *others: PeerFacts, own_tokens: int = 0) -> tuple[Effect, ...]:
         return self.happens(ViewSeen(SwarmView(others), 0.0, own_tokens))
+
+    def hears_that_the_model_is_wanted(self, *, giving: bool) -> tuple[Effect, ...]:
+        return self.happens(ViewSeen(SwarmView(), 0.0, 0, giving=giving, model_wanted=True))
 
     def adopts(self, position: Position, run_tokens: int = 0) -> tuple[Effect, ...]:
         return self.happens(StateAdopted(position, run_tokens))
@@ -655,6 +663,36 @@ def test_it_does_not_stay_for_ever() -> None:
     assert story.sees(facts("bert", at(5))) == ()
     story.passes(0.1)
     assert story.sees(facts("bert", at(5))) == (Stop(0, "the run has reached its target"),)
+
+
+def test_it_stays_for_a_coordinator_that_wants_the_model_and_goes_when_that_has_it() -> None:
+    story = finished()
+    story.happens(WrappedUp())
+    story.passes(MODEL_SECONDS - 1)
+    assert story.hears_that_the_model_is_wanted(giving=True) == ()
+    assert "handing over its model" in story.reason
+    story.passes(MODEL_SECONDS - 1)
+    assert story.hears_that_the_model_is_wanted(giving=False) == (), "it was given until now"
+    assert story.sees() == (Stop(0, "the run has reached its target"),)
+
+
+def test_a_coordinator_that_wants_the_model_and_does_not_fetch_it_holds_nobody_up() -> None:
+    story = finished()
+    story.happens(WrappedUp())
+    story.passes(MODEL_SECONDS)
+    (effect,) = story.hears_that_the_model_is_wanted(giving=False)
+    assert effect == Stop(0, "the run has reached its target")
+
+
+def test_a_download_without_an_end_holds_nobody_up_for_ever() -> None:
+    story = finished()
+    story.happens(WrappedUp())
+    for _ in range(int(LONGEST_LINGER_SECONDS / MODEL_SECONDS) - 1):
+        story.passes(MODEL_SECONDS)
+        assert story.hears_that_the_model_is_wanted(giving=True) == ()
+    story.passes(MODEL_SECONDS)
+    (effect,) = story.hears_that_the_model_is_wanted(giving=True)
+    assert effect == Stop(0, "the run has reached its target")
 
 
 def test_a_peer_that_joins_after_the_end_takes_the_model_and_wraps_up() -> None:

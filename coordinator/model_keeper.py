@@ -1,0 +1,103 @@
+"""Keeps the last model of each run that has ended: its peers leave soon, and take it with them.
+
+A model is fetched once, by a process of its own. Until it is here the run's peers are told that it
+is wanted, and stay a little for it (`ReportReply.model_wanted`).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from coordinator.exporting import Export, Exporter
+from swarmpb.exits import UserError
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+RETRY_SECONDS = 30.0
+MAX_TRIES = 4
+"""Then the peers are not asked to stay any more."""
+FACTS_FILE = "murmuration.json"
+"""Written last into a model's folder, by `peer.export_process`."""
+
+EndedRuns = Callable[[], Awaitable[dict[str, bytes]]]
+"""The spec, as canonical JSON, of each run that has ended and has live peers, by run id."""
+
+
+class KeptModels:
+    """The folder of kept models, one folder for each run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def place(self, run_id: str) -> Path:
+        """Where a run's model is, or would be."""
+        return self._folder / run_id
+
+    def has(self, run_id: str) -> bool:
+        """Whether it is here, whole."""
+        return (self.place(run_id) / FACTS_FILE).is_file()
+
+    def forget(self, run_id: str) -> None:
+        """Remove it. `OSError` if the disk does not let go."""
+        if self.place(run_id).exists():
+            shutil.rmtree(self.place(run_id))
+
+
+class ModelKeeper:
+    """Fetches the models that are missing, one at a time."""
+
+    def __init__(
+        self, models: KeptModels, ended: EndedRuns, initial_peers: Callable[[], Sequence[str]]
+    ) -> None:
+        """initial_peers: libp2p multiaddresses through which the runs' peers are found."""
+        self._models = models
+        self._ended = ended
+        self._initial_peers = initial_peers
+        self._tries: dict[str, int] = {}
+        self._retry_at: dict[str, float] = {}
+
+    def wants(self, run_id: str) -> bool:
+        """Whether the peers of a run that has ended shall stay for its model."""
+        return self._tries.get(run_id, 0) < MAX_TRIES and not self._models.has(run_id)
+
+    async def keep(self) -> None:
+        """Watch for runs that end, until cancelled."""
+        while True:
+            for run_id, spec in (await self._ended()).items():
+                if not self._models.has(run_id) and self._is_due(run_id):
+                    await self._fetch(run_id, spec)
+            await anyio.sleep(LOOK_SECONDS)
+
+    def _is_due(self, run_id: str) -> bool:
+        return anyio.current_time() >= self._retry_at.get(run_id, 0.0)
+
+    async def _fetch(self, run_id: str, spec: bytes) -> None:
+        self._tries[run_id] = self._tries.get(run_id, 0) + 1
+        export = Export(spec, tuple(self._initial_peers()), self._models.place(run_id))
+        try:
+            await run_export(export, log.info)
+        except (UserError, OSError) as error:
+            pause = RETRY_SECONDS * 2.0 ** min(self._tries[run_id] - 1, 6)
+            self._retry_at[run_id] = anyio.current_time() + pause
+            log.warning(
+                "the model of run %s is not kept yet: %s; next try in %.0f s", run_id, error, pause
+            )
+        else:
+            log.info("the model of run %s is kept in %s", run_id, export.folder)
+
+
+async def run_export(export: Export, tell: Callable[[str], None]) -> None:
+    """An export in the background; cancelling ends it. Raises as `Exporter.run` does."""
+    exporter = await anyio.to_thread.run_sync(Exporter, export)
+    try:
+        await anyio.to_thread.run_sync(exporter.run, tell, abandon_on_cancel=True)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(exporter.close)
