@@ -172,6 +172,56 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Invitation:
+    """What a join link stands for. Only the hash of its secret is kept."""
+
+    secret_hash: bytes
+    """sha256."""
+    uses_left: int | None
+    """None: any number."""
+    expires_at: float
+    """Unix seconds."""
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Member:
+    """A peer that was admitted to a run, or banned from it, or both."""
+
+    peer_id: str
+    admitted_at: float | None = None
+    """Unix seconds, as those below; None: never admitted."""
+    certified_until: float | None = None
+    invitation: bytes = b""
+    """The hash of the secret that it came with; empty: none."""
+    banned_at: float | None = None
+    """None: not banned."""
+    ban_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one peer's work in one round."""
+
+    peer_id: str
+    round: int
+    attempt: bytes
+    claimed_tokens: int
+    """Its own word."""
+    merged_tokens: int
+    """By the manifest that others told; else its own word."""
+    included: bool
+    reason: str
+    """Why not in, or not in all parts."""
+    observed: bool
+    """Others told of the manifest."""
+    witnesses: int
+    """Peers that told the same digest of this attempt as it did, itself among them."""
+    at: float
+    """Unix seconds: when the coordinator first heard of it."""
+
+
+@dataclass(frozen=True)
 class Acknowledgement:
     """What a peer is told of its report."""
 

@@ -163,7 +163,8 @@ class CoordinatorService:
         ledger = self.ledger(report.run_id)
         known = ledger.peers.get(report.peer.peer_id)
         after = after_report(known, report)
-        news = replace(self._store.news(report), peer=after)
+        (new,) = self._store.news_of([report])
+        news = replace(new, peer=after)
         self._make_room(ledger, news, newcomer=known is None)
         self._keep(ledger, news)
         if report.addresses:
@@ -173,7 +174,7 @@ class CoordinatorService:
         )
 
     def _keep(self, ledger: Ledger, news: Report) -> None:
-        self._store.keep(news)
+        self._store.keep_all([news])
         ledger.see(news.peer)
         for outcome in news.outcomes:
             ledger.add_outcome(outcome)

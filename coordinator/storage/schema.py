@@ -6,12 +6,14 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Double,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     UniqueConstraint,
@@ -41,6 +43,9 @@ UPGRADES: dict[int, tuple[str, ...]] = {
 """What turns a version's tables into those of the next; whole new tables are made besides."""
 
 metadata = MetaData()
+
+_KEY = BigInteger().with_variant(Integer, "sqlite")
+"""Of a row: SQLite counts only a column of this very type by itself."""
 
 
 def _of_run() -> Column[str]:
@@ -85,7 +90,7 @@ peers = Table(
     Column("upload", BigInteger, nullable=False, server_default=text("0")),
     Column("download", BigInteger, nullable=False, server_default=text("0")),
     Column("reach", String, nullable=False, server_default=text("''")),
-    UniqueConstraint("run_id", "peer_id"),
+    PrimaryKeyConstraint("run_id", "peer_id"),
 )
 
 # `id` keeps the order of arrival, in which the ledger of a run is read back
@@ -145,4 +150,51 @@ coverage = Table(
     Column("passes", Integer, nullable=False),
     Column("merged_once", Integer, nullable=False),
     Column("merged_again", Integer, nullable=False),
+)
+
+# the newest of each run; in them travels the charter
+orders = Table(
+    "orders",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
+    Column("signed", LargeBinary, nullable=False),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    _of_run(),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("uses_left", BigInteger),
+    Column("expires_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    PrimaryKeyConstraint("run_id", "secret_hash"),
+)
+
+members = Table(
+    "members",
+    metadata,
+    _of_run(),
+    Column("peer_id", String, nullable=False),
+    Column("admitted_at", Double),
+    Column("certified_until", Double),
+    Column("invitation", LargeBinary, nullable=False),
+    Column("banned_at", Double),
+    Column("ban_reason", String, nullable=False),
+    PrimaryKeyConstraint("run_id", "peer_id"),
+)
+
+# a number is never given twice, not even after its event was forgotten
+events = Table(
+    "events",
+    metadata,
+    Column("number", _KEY, primary_key=True),
+    _of_run(),
+    Column("at", Double, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("text", String, nullable=False),
+    Column("peer_id", String, nullable=False),
+    Column("round", BigInteger),
+    Index("events_of_a_run", "run_id", "number"),
+    sqlite_autoincrement=True,
 )

@@ -1,51 +1,37 @@
-"""The coordinator's memory on disk: SQLite, one connection, one caller at a time.
+"""The coordinator's memory on disk.
 
-Journal: WAL, so that a reader (an owner with `sqlite3`) never blocks a report. Synchronous: FULL,
-because a peer forgets what the coordinator has taken: an answer must not outrun the disk, even if
-the power fails. All methods block; the servicer runs them off the event loop.
+All methods block, and are called by one thread at a time; the servicer runs them off the event
+loop. Each is one transaction: what it was given is on disk when it returns. Several in
+`together` are one transaction.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Table, create_engine, delete, event, insert, select, text
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Column, Connection, Row, Table, delete, insert, select, text
 
-from coordinator.domain import (
-    Coverage,
-    Outcome,
-    PeerState,
-    Report,
-    Run,
-    StorageError,
-    Validation,
-)
-from coordinator.set_aside import set_aside
+from coordinator.domain import Coverage, Outcome, PeerState, Report, Run, Validation
 from coordinator.storage import schema
-from swarmpb.exits import Exit, UserError
-
-log = logging.getLogger(__name__)
+from coordinator.storage.database import Database, open_sqlite
+from coordinator.storage.events import EventStore
+from coordinator.storage.membership import MembershipStore
+from coordinator.storage.upsert import Insert, replacing
 
 _Value = TypeVar("_Value", PeerState, Outcome, Validation, Coverage)
-
-
-class _DamagedError(Exception):
-    """The file is no sound SQLite database. `str(error)` says what SQLite says."""
 
 
 class Store:
     """Runs, their peers' last states, and everything that the peers reported about rounds."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.events = EventStore(database)
+        self.membership = MembershipStore(database)
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -53,57 +39,83 @@ class Store:
 
         `UserError` (STATE_FOLDER) if the file cannot be written, or another version wrote it.
         """
-        try:
-            return cls(_connect(path))
-        except _DamagedError as error:
-            moved = set_aside(path, companions=("-wal", "-shm"))
-            log.warning(
-                "%s is damaged (%s) and was moved to %s; this coordinator starts without its runs",
-                path,
-                error,
-                moved,
-            )
-        return cls(_connect(path))
+        return cls(open_sqlite(path))
 
     def close(self) -> None:
         """Write the journal back and let go of the file."""
-        self._connection.close()
-        self._connection.engine.dispose()
+        self._database.close()
+
+    def together(self) -> AbstractContextManager[Connection]:
+        """A transaction for all that is done inside: on disk at its end, or undone by an error."""
+        return self._database.transaction()
 
     def add_run(self, run: Run) -> None:
         """Keep a new run. `StorageError` if the disk does not take it."""
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(insert(schema.runs), asdict(run))
 
     def runs(self) -> list[Run]:
         """All runs, the oldest first."""
         query = select(schema.runs).order_by(schema.runs.c.created_at_ms)
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return [Run(**row) for row in connection.execute(query).mappings()]
 
-    def news(self, report: Report) -> Report:
-        """A report without the outcomes and validations that are kept already, in order."""
-        with self._transaction() as connection:
-            outcomes = _new_outcomes(connection, report)
-            validations = _new_validations(connection, report)
-        return replace(report, outcomes=tuple(outcomes), validations=tuple(validations))
+    def delete_run(self, run_id: str) -> None:
+        """Forget a run with all that is known of it."""
+        with self._database.transaction() as connection:
+            connection.execute(delete(schema.runs).where(schema.runs.c.run_id == run_id))
 
-    def keep(self, news: Report) -> None:
-        """Keep a peer's state and what `news` found new.
+    def news_of(self, reports: Sequence[Report]) -> list[Report]:
+        """The reports without the outcomes and validations that are kept already, in order.
 
-        On disk when this returns. `StorageError` if the disk does not take it.
+        What two of them tell alike counts as the news of the first.
         """
-        with self._transaction() as connection:
-            _replace_peer(connection, news)
-            _append(connection, schema.outcomes, news.run_id, news.outcomes)
-            _append(connection, schema.validations, news.run_id, news.validations)
-            if news.coverage is not None:
-                _replace_coverage(connection, news.run_id, news.coverage)
+        with self._database.transaction() as connection:
+            outcomes = _new_outcomes(connection, reports)
+            validations = _new_validations(connection, reports)
+        return [
+            replace(report, outcomes=tuple(rounds), validations=tuple(losses))
+            for report, rounds, losses in zip(reports, outcomes, validations, strict=True)
+        ]
+
+    def keep_all(self, news: Sequence[Report]) -> None:
+        """Keep peers' states and what `news_of` found new, in the order given.
+
+        All on disk when this returns, or nothing. `StorageError` if the disk does not take it.
+        """
+        states = {
+            (report.run_id, report.peer.peer_id): {"run_id": report.run_id, **asdict(report.peer)}
+            for report in news
+        }
+        outcomes = [
+            {"run_id": report.run_id, **asdict(outcome)}
+            for report in news
+            for outcome in report.outcomes
+        ]
+        validations = [
+            {"run_id": report.run_id, **asdict(validation)}
+            for report in news
+            for validation in report.validations
+        ]
+        coverages = [
+            {"run_id": report.run_id, **asdict(report.coverage)}
+            for report in news
+            if report.coverage is not None
+        ]
+        with self._database.transaction() as connection:
+            if states:
+                connection.execute(replacing(connection, schema.peers), list(states.values()))
+            if outcomes:
+                connection.execute(insert(schema.outcomes), outcomes)
+            if validations:
+                connection.execute(insert(schema.validations), validations)
+            if coverages:
+                connection.execute(_newer_coverage(connection), coverages)
 
     def forget_peer(self, run_id: str, peer_id: str) -> None:
         """Drop a peer's last state; what it told about rounds stays."""
         table = schema.peers
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 delete(table).where(table.c.run_id == run_id, table.c.peer_id == peer_id)
             )
@@ -128,149 +140,71 @@ class Store:
     def _rows(self, table: Table, run_id: str, kind: type[_Value]) -> list[_Value]:
         columns = [column for column in table.c if column.name not in ("id", "run_id")]
         query = select(*columns).where(table.c.run_id == run_id).order_by(text("rowid"))
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             return [kind(**row) for row in connection.execute(query).mappings()]
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._connection.begin():
-                yield self._connection
-        except OperationalError as error:
-            raise StorageError(f"the coordinator cannot use its database: {error.orig}") from error
+
+def _newer_coverage(connection: Connection) -> Insert:
+    """Of each run the highest round's stands; of equal rounds the first word."""
+    table = schema.coverage
+    return replacing(connection, table, where=lambda new: new.excluded.round > table.c.round)
 
 
-def _replace_peer(connection: Connection, report: Report) -> None:
-    row = {"run_id": report.run_id, **asdict(report.peer)}
-    connection.execute(
-        sqlite.insert(schema.peers)
-        .values(row)
-        .on_conflict_do_update(index_elements=["run_id", "peer_id"], set_=row)
+def _new_outcomes(connection: Connection, reports: Sequence[Report]) -> list[list[Outcome]]:
+    """By report, those whose attempt, and if they commit whose round, its peer has not told."""
+    told: set[tuple[str, str, int, bytes]] = set()
+    committed: set[tuple[str, str, int]] = set()
+    found = []
+    for report in reports:
+        run_id, peer_id = report.run_id, report.peer.peer_id
+        rounds = {outcome.round for outcome in report.outcomes}
+        table = schema.outcomes
+        for row in _told(connection, table, report, rounds, table.c.attempt, table.c.committed):
+            told.add((run_id, peer_id, row.round, row.attempt))
+            if row.committed:
+                committed.add((run_id, peer_id, row.round))
+        new = []
+        for outcome in report.outcomes:
+            place = (run_id, peer_id, outcome.round)
+            attempt = (*place, outcome.attempt)
+            if attempt in told or (outcome.committed and place in committed):
+                continue
+            new.append(outcome)
+            told.add(attempt)
+            if outcome.committed:
+                committed.add(place)
+        found.append(new)
+    return found
+
+
+def _new_validations(connection: Connection, reports: Sequence[Report]) -> list[list[Validation]]:
+    """By report, those of rounds that its peer has told no loss of before."""
+    told: set[tuple[str, str, int]] = set()
+    found = []
+    for report in reports:
+        run_id, peer_id = report.run_id, report.peer.peer_id
+        rounds = {validation.round for validation in report.validations}
+        for row in _told(connection, schema.validations, report, rounds):
+            told.add((run_id, peer_id, row.round))
+        new = []
+        for validation in report.validations:
+            place = (run_id, peer_id, validation.round)
+            if place not in told:
+                new.append(validation)
+                told.add(place)
+        found.append(new)
+    return found
+
+
+def _told(
+    connection: Connection, table: Table, report: Report, rounds: set[int], *columns: Column[Any]
+) -> Sequence[Row[Any]]:
+    """What its peer told of these rounds before; most reports ask nothing."""
+    if not rounds:
+        return ()
+    query = select(table.c.round, *columns).where(
+        table.c.run_id == report.run_id,
+        table.c.peer_id == report.peer.peer_id,
+        table.c.round.in_(rounds),
     )
-
-
-def _replace_coverage(connection: Connection, run_id: str, coverage: Coverage) -> None:
-    row = {"run_id": run_id, **asdict(coverage)}
-    insertion = sqlite.insert(schema.coverage).values(row)
-    connection.execute(
-        insertion.on_conflict_do_update(
-            index_elements=["run_id"],
-            set_=row,
-            where=insertion.excluded.round > schema.coverage.c.round,
-        )
-    )
-
-
-def _new_outcomes(connection: Connection, report: Report) -> list[Outcome]:
-    """Those whose attempt, and if they commit whose round, this peer has not told before."""
-    table = schema.outcomes
-    told = connection.execute(
-        select(table.c.round, table.c.attempt, table.c.committed).where(
-            table.c.run_id == report.run_id,
-            table.c.peer_id == report.peer.peer_id,
-            table.c.round.in_({outcome.round for outcome in report.outcomes}),
-        )
-    ).all()
-    attempts = {(row.round, row.attempt) for row in told}
-    committed = {row.round for row in told if row.committed}
-    new = []
-    for outcome in report.outcomes:
-        attempt = (outcome.round, outcome.attempt)
-        if attempt in attempts or (outcome.committed and outcome.round in committed):
-            continue
-        new.append(outcome)
-        attempts.add(attempt)
-        if outcome.committed:
-            committed.add(outcome.round)
-    return new
-
-
-def _new_validations(connection: Connection, report: Report) -> list[Validation]:
-    """Those of rounds that this peer has told no loss of before."""
-    table = schema.validations
-    told = set(
-        connection.scalars(
-            select(table.c.round).where(
-                table.c.run_id == report.run_id,
-                table.c.peer_id == report.peer.peer_id,
-                table.c.round.in_({validation.round for validation in report.validations}),
-            )
-        )
-    )
-    # of two losses of one round in one report the first stands
-    of_rounds = {validation.round: validation for validation in reversed(report.validations)}
-    return [
-        validation
-        for validation in report.validations
-        if validation.round not in told and of_rounds[validation.round] is validation
-    ]
-
-
-def _append(
-    connection: Connection,
-    table: Table,
-    run_id: str,
-    values: tuple[Outcome, ...] | tuple[Validation, ...],
-) -> None:
-    if values:
-        connection.execute(insert(table), [{"run_id": run_id, **asdict(value)} for value in values])
-
-
-def _connect(path: Path) -> Connection:
-    """A connection to a sound database with the present schema."""
-    engine = create_engine(
-        # one connection for good; `Store` promises one caller at a time, of whatever thread
-        URL.create("sqlite", database=str(path)),
-        poolclass=StaticPool,
-        connect_args={"check_same_thread": False},
-    )
-    event.listen(engine, "connect", _prepare)
-    try:
-        connection = engine.connect()
-        _check(connection, path)
-    except OperationalError as error:
-        engine.dispose()
-        raise UserError(
-            Exit.STATE_FOLDER,
-            f"cannot use {path}: {error.orig}; free space there, or choose another --state-dir",
-        ) from error
-    except DatabaseError as error:
-        engine.dispose()
-        raise _DamagedError(str(error.orig)) from error
-    except (UserError, _DamagedError):
-        engine.dispose()
-        raise
-    return connection
-
-
-def _prepare(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-    finally:
-        cursor.close()
-
-
-def _check(connection: Connection, path: Path) -> None:
-    with connection.begin():
-        verdict = connection.scalar(text("PRAGMA quick_check(1)"))
-        if verdict != "ok":
-            raise _DamagedError(str(verdict))
-        version = connection.scalar(text("PRAGMA user_version"))
-    if version == schema.SCHEMA_VERSION:
-        return
-    if version != 0 and version not in schema.UPGRADES:
-        raise UserError(
-            Exit.STATE_FOLDER,
-            f"{path} has version {version} and this coordinator writes {schema.SCHEMA_VERSION};"
-            " use the coordinator that wrote it, or choose another --state-dir",
-        )
-    with connection.begin():
-        # Python's driver begins no transaction for a change of tables, which SQLite would take back
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        for older in range(version or schema.SCHEMA_VERSION, schema.SCHEMA_VERSION):
-            for statement in schema.UPGRADES[older]:
-                connection.execute(text(statement))
-        schema.metadata.create_all(connection)
-        connection.execute(text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
+    return connection.execute(query).all()

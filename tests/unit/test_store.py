@@ -9,8 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from coordinator.domain import Coverage, Outcome, Report, Run, StorageError, Validation
+from coordinator.domain import (
+    Coverage,
+    Event,
+    EventKind,
+    Invitation,
+    Member,
+    Outcome,
+    Report,
+    Run,
+    StorageError,
+    Validation,
+)
 from coordinator.storage import schema
 from coordinator.storage.store import Store
 from swarmpb.exits import Exit, UserError
@@ -37,8 +49,8 @@ def path(tmp_path: Path) -> Path:
 
 def keep(store: Store, told: Report) -> tuple[list[Outcome], list[Validation]]:
     """Keep a report as the service does; what of it was new."""
-    news = store.news(told)
-    store.keep(news)
+    (news,) = store.news_of([told])
+    store.keep_all([news])
     return list(news.outcomes), list(news.validations)
 
 
@@ -266,10 +278,127 @@ def test_a_full_disk_refuses_the_report_and_keeps_what_was_there(path: Path) -> 
     with opened(path) as store:
         store.add_run(RUN)
         keep(store, report([outcome(1)]))
-        pages = store._connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-        store._connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        store._connection.commit()
+        pages = store._database.connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        store._database.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        store._database.connection.commit()
         with pytest.raises(StorageError, match="full"):
             keep(store, report([outcome(number) for number in range(2, 500)], sequence=2))
         assert store.outcomes("demo") == [outcome(1)]
         assert [it.sequence for it in store.peers("demo")] == [1]
+
+
+def test_many_reports_of_many_peers_are_kept_at_once(path: Path) -> None:
+    told = [
+        report([outcome(1, name)], [replace(VALIDATION, peer_id=name)], peer_id=name)
+        for name in ("QmAnna", "QmBob")
+    ]
+    again = report([outcome(1), outcome(2)], [VALIDATION], sequence=2)
+    with opened(path) as store:
+        store.add_run(RUN)
+        news = store.news_of([*told, again])
+        assert [len(it.outcomes) for it in news] == [1, 1, 1]
+        assert [len(it.validations) for it in news] == [1, 1, 0]
+        store.keep_all(news)
+    with opened(path) as store:
+        assert {it.peer_id: it.sequence for it in store.peers("demo")} == {"QmAnna": 2, "QmBob": 1}
+        assert [(it.peer_id, it.round) for it in store.outcomes("demo")] == [
+            ("QmAnna", 1),
+            ("QmBob", 1),
+            ("QmAnna", 2),
+        ]
+        assert store.news_of([*told, again]) == [
+            replace(it, outcomes=(), validations=()) for it in (*told, again)
+        ]
+
+
+def test_what_is_done_together_is_kept_together_or_not_at_all(path: Path) -> None:
+    with opened(path) as store:
+        store.add_run(RUN)
+        with pytest.raises(ZeroDivisionError), store.together():
+            failing_half_way(store)
+        assert store.outcomes("demo") == []
+        assert store.events.newest() == []
+
+
+def failing_half_way(store: Store) -> None:
+    store.keep_all([report([outcome(1)])])
+    store.events.add([event("half of it")])
+    raise ZeroDivisionError
+
+
+def event(text: str, run_id: str = "demo") -> Event:
+    return Event(0, 5.0, run_id, EventKind.JOINED, text, "QmAnna", 3)
+
+
+def test_events_are_numbered_over_all_runs_and_read_from_either_end(path: Path) -> None:
+    with opened(path) as store:
+        store.add_run(RUN)
+        store.add_run(replace(RUN, run_id="other"))
+        kept = store.events.add([event("1"), event("2", "other"), event("3")])
+        assert [it.text for it in kept] == ["1", "2", "3"]
+        assert kept[0].number < kept[1].number < kept[2].number
+        assert store.events.after(0) == kept
+        assert store.events.after(kept[0].number, limit=1) == [kept[1]]
+        assert store.events.after(0, "demo") == [kept[0], kept[2]]
+        assert store.events.newest(limit=2) == [kept[2], kept[1]]
+        assert store.events.newest(kept[2].number, "demo") == [kept[0]]
+        assert store.events.add([]) == []
+
+
+def test_the_newest_orders_of_a_run_stand(path: Path) -> None:
+    with opened(path) as store:
+        store.add_run(RUN)
+        assert store.membership.orders() == {}
+        for signed in (b"first", b"second"):
+            store.membership.set_orders("demo", signed)
+        assert store.membership.orders() == {"demo": b"second"}
+
+
+def test_an_invitation_lets_in_as_many_as_it_says_and_not_for_ever(path: Path) -> None:
+    twice, forever = Invitation(b"2", 2, 100.0, 1.0), Invitation(b"n", None, 100.0, 2.0)
+    with opened(path) as store:
+        store.add_run(RUN)
+        members = store.membership
+        for invitation in (twice, forever):
+            members.add_invitation("demo", invitation)
+        assert members.invitations("demo") == [twice, forever]
+        assert [members.spend("demo", b"2", 50.0) for _ in range(3)] == [True, True, False]
+        assert members.invitation("demo", b"2") == replace(twice, uses_left=0)
+        assert all(members.spend("demo", b"n", 50.0) for _ in range(3))
+        assert members.invitation("demo", b"n") == forever
+        assert not members.spend("demo", b"n", 100.0), "it has expired"
+        assert not members.spend("demo", b"?", 50.0)
+        members.forget_invitations("demo", 101.0)
+        assert members.invitations("demo") == []
+        assert members.invitation("demo", b"n") is None
+
+
+def test_members_and_bans_are_kept(path: Path) -> None:
+    anna = Member("QmAnna", 1.0, 2.0, b"hash")
+    banned = replace(anna, banned_at=3.0, ban_reason="noise")
+    with opened(path) as store:
+        store.add_run(RUN)
+        store.membership.put_member("demo", anna)
+        store.membership.put_member("demo", banned)
+        store.membership.put_member("demo", Member("QmBob", banned_at=4.0, ban_reason="more"))
+    with opened(path) as store:
+        assert store.membership.member("demo", "QmAnna") == banned
+        assert store.membership.member("demo", "QmCarl") is None
+        assert [it.peer_id for it in store.membership.members("demo")] == ["QmAnna", "QmBob"]
+
+
+def test_a_deleted_run_is_gone_with_all_that_is_known_of_it(path: Path) -> None:
+    with opened(path) as store:
+        for run_id in ("demo", "other"):
+            store.add_run(replace(RUN, run_id=run_id))
+            store.keep_all([replace(report([outcome(1)], [VALIDATION], run_id), coverage=COVERAGE)])
+            store.events.add([event("came", run_id)])
+            store.membership.set_orders(run_id, b"signed")
+            store.membership.put_member(run_id, Member("QmAnna"))
+            store.membership.add_invitation(run_id, Invitation(b"s", None, 100.0, 2.0))
+        store.delete_run("demo")
+        assert [it.run_id for it in store.runs()] == ["other"]
+        with store.together() as connection:
+            for table in schema.metadata.tables.values():
+                left = connection.execute(select(table.c.run_id)).scalars().all()
+                assert set(left) == {"other"}, table.name
