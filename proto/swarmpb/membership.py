@@ -19,10 +19,12 @@ MAX_BANNED = 4096
 MAX_ORDERS_BYTES = 160 * 1024
 MAX_CERTIFICATE_BYTES = 1024
 MAX_REASON = 300
+DIGEST_BYTES = 32
 _ID_PREFIX = b"\x12\x20"
 """Of a peer id: a sha256 multihash."""
 
 RunState = membership_pb2.RunState
+_STATES = frozenset(RunState.values()) - {RunState.RUN_STATE_UNKNOWN}
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,10 @@ def read_orders(signed: membership_pb2.SignedOrders, run: RunIdentity) -> Standi
     except DecodeError as error:
         raise BadSignatureError("the orders cannot be decoded") from error
     _require_run(orders.run_id, orders.spec_hash, run, "orders")
-    if len(orders.banned) > MAX_BANNED:
-        raise BadSignatureError(f"the orders ban {len(orders.banned)} peers")
+    if orders.state not in _STATES:
+        raise BadSignatureError(f"the orders ask for a state {orders.state}, which is none")
+    if len(orders.banned) > MAX_BANNED or any(len(it) != DIGEST_BYTES for it in orders.banned):
+        raise BadSignatureError("the orders ban what is no list of peers")
     return StandingOrders(
         signed=signed,
         authority=charter.authority,
@@ -155,12 +159,19 @@ def read_certificate(
         certificate = membership_pb2.Certificate.FromString(signed.certificate)
     except DecodeError as error:
         raise BadSignatureError("the certificate cannot be decoded") from error
-    verify(authority, "certificate", signed.certificate, signed.signature)
     _require_run(certificate.run_id, certificate.spec_hash, run, "certificate")
+    try:
+        verify(authority, "certificate", signed.certificate, signed.signature)
+    except BadSignatureError as error:
+        raise BadSignatureError(
+            "the certificate is not signed by who speaks for the run now"
+        ) from error
     if certificate.peer_id != peer_id:
         raise BadSignatureError("the certificate is another peer's")
-    if not certificate.not_before_ms <= now * 1000 <= certificate.not_after_ms:
-        raise BadSignatureError("the certificate is expired, or not valid yet")
+    if now * 1000 < certificate.not_before_ms:
+        raise BadSignatureError("the certificate is not valid yet; are the clocks right?")
+    if now * 1000 > certificate.not_after_ms:
+        raise BadSignatureError("the certificate has expired")
     return certificate
 
 

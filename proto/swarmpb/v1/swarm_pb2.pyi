@@ -19,7 +19,7 @@ class Envelope(_message.Message):
     def __init__(self, kind: _Optional[str] = ..., payload: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class PeerRecord(_message.Message):
-    __slots__ = ("peer_id", "round", "digest", "phase", "reason", "tokens", "pending_tokens", "tokens_per_second", "inner_steps", "train_loss", "written_at", "sequence", "addresses", "version", "name", "link", "recent", "resumed", "yields", "orders_sequence", "certificate")
+    __slots__ = ("peer_id", "round", "digest", "phase", "reason", "tokens", "pending_tokens", "tokens_per_second", "inner_steps", "train_loss", "written_at", "sequence", "addresses", "version", "name", "link", "recent", "resumed", "yields", "orders_sequence", "certificate", "orders_serial")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,7 @@ class PeerRecord(_message.Message):
     YIELDS_FIELD_NUMBER: _ClassVar[int]
     ORDERS_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_SERIAL_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     round: int
     digest: bytes
@@ -62,7 +63,8 @@ class PeerRecord(_message.Message):
     yields: bool
     orders_sequence: int
     certificate: bytes
-    def __init__(self, peer_id: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., inner_steps: _Optional[int] = ..., train_loss: _Optional[float] = ..., written_at: _Optional[float] = ..., sequence: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., name: _Optional[str] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., recent: _Optional[_Iterable[bytes]] = ..., resumed: _Optional[bool] = ..., yields: _Optional[bool] = ..., orders_sequence: _Optional[int] = ..., certificate: _Optional[bytes] = ...) -> None: ...
+    orders_serial: int
+    def __init__(self, peer_id: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., inner_steps: _Optional[int] = ..., train_loss: _Optional[float] = ..., written_at: _Optional[float] = ..., sequence: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., name: _Optional[str] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., recent: _Optional[_Iterable[bytes]] = ..., resumed: _Optional[bool] = ..., yields: _Optional[bool] = ..., orders_sequence: _Optional[int] = ..., certificate: _Optional[bytes] = ..., orders_serial: _Optional[int] = ...) -> None: ...
 
 class Link(_message.Message):
     __slots__ = ("upload", "download", "client_mode")
