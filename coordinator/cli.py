@@ -117,6 +117,13 @@ def main(debug: bool) -> None:  # `PlainErrors` reads it
     help="TCP port of the swarm's first peer; 0 takes a free one.",
 )
 @click.option(
+    "--http-port",
+    type=PORT,
+    default=config.DEFAULT_HTTP_PORT,
+    show_default=True,
+    help="TCP port of the dashboard; 0 takes a free one.",
+)
+@click.option(
     "--state-dir",
     type=click.Path(path_type=Path),
     envvar=config.STATE_DIR_VARIABLE,
@@ -138,6 +145,7 @@ def serve(
     host: str,
     grpc_port: int,
     p2p_port: int,
+    http_port: int,
     state_dir: Path | None,
     restore_owners: tuple[bytes, ...],
 ) -> None:
@@ -151,6 +159,7 @@ def serve(
         host=host,
         grpc_port=grpc_port,
         p2p_port=p2p_port,
+        http_port=http_port,
         demo=demo,
         restore_owners=restore_owners,
     )

@@ -10,6 +10,7 @@ from platformdirs import user_config_path, user_state_path
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_GRPC_PORT = 7700
 DEFAULT_P2P_PORT = 7701
+DEFAULT_HTTP_PORT = 7780
 DEFAULT_ADDRESS = f"{DEFAULT_HOST}:{DEFAULT_GRPC_PORT}"
 
 DEMO_SHORTEST_TOKENS = 20_000
@@ -37,6 +38,7 @@ class ServeSettings:
     host: str = DEFAULT_HOST
     grpc_port: int = DEFAULT_GRPC_PORT
     p2p_port: int = DEFAULT_P2P_PORT
+    http_port: int = DEFAULT_HTTP_PORT
     demo: bool = False
     """Register the embedded run `demo`."""
     restore_owners: tuple[bytes, ...] = ()

@@ -288,6 +288,11 @@ class UnknownRunError(RefusedError):
         super().__init__(f"no run named {run_id[:64]!r}; `coordinator run list` shows them")
 
 
+class UnknownPeerError(RefusedError):
+    def __init__(self, run_id: str, peer_id: str) -> None:
+        super().__init__(f"run {run_id} knows no peer {peer_id[:64]!r}")
+
+
 class InvalidSpecError(RefusedError):
     """The spec, its hash or its owner's signature does not hold."""
 

@@ -22,19 +22,30 @@ def check_port(host: str, port: int) -> None:
 
     `UserError` PORT_IN_USE if it is taken, BAD_CONFIG if the host is not this machine's.
     """
+    bind(host, port, "--grpc-port").close()
+
+
+def bind(host: str, port: int, option: str) -> socket.socket:
+    """A socket on an IP address and TCP port (0: a free one) that does not listen yet.
+
+    `UserError` PORT_IN_USE if it is taken, BAD_CONFIG if the host is not this machine's; they
+    name the option that chooses the port.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise _port_in_use(host, port) from error
-            raise UserError(
-                Exit.BAD_CONFIG,
-                f"cannot listen on {host_port(host, port)}: {error.strerror};"
-                " choose another --host or --grpc-port",
-            ) from error
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise _port_in_use(host, port, option) from error
+        raise UserError(
+            Exit.BAD_CONFIG,
+            f"cannot listen on {host_port(host, port)}: {error.strerror};"
+            f" choose another --host or {option}",
+        ) from error
+    return bound
 
 
 def bind_grpc(server: grpc.aio.Server, host: str, port: int) -> int:
@@ -46,7 +57,7 @@ def bind_grpc(server: grpc.aio.Server, host: str, port: int) -> int:
     try:
         return server.add_insecure_port(host_port(host, port))
     except RuntimeError as error:  # somebody took it since
-        raise _port_in_use(host, port) from error
+        raise _port_in_use(host, port, "--grpc-port") from error
 
 
 def dialled_host(host: str, p2p_addresses: Sequence[str]) -> str:
@@ -58,9 +69,9 @@ def dialled_host(host: str, p2p_addresses: Sequence[str]) -> str:
     return (outside or seen or [host])[0]
 
 
-def _port_in_use(host: str, port: int) -> UserError:
+def _port_in_use(host: str, port: int, option: str) -> UserError:
     return UserError(
         Exit.PORT_IN_USE,
         f"port {port} on {host} is in use; stop what listens there, or choose another with"
-        " --grpc-port (0 takes a free one)",
+        f" {option} (0 takes a free one)",
     )

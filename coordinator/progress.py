@@ -114,6 +114,7 @@ class Ledger:
         """By peer id, since this coordinator started."""
         self.coverage: Coverage | None = None
         self._tokens = 0
+        self._merged_tokens = 0
         self._in_order: list[_Tally] = []
         self._committed: dict[int, _Tally] = {}
         self._committed_attempts: set[bytes] = set()
@@ -171,8 +172,29 @@ class Ledger:
         """Merged in the run, as the highest committed round said."""
         return self._tokens
 
+    @property
+    def merged_tokens(self) -> int:
+        """Those of all peers together, as told round by round."""
+        return self._merged_tokens
+
+    def tokens_of(self, peer_id: str) -> int:
+        """Merged of one peer's work."""
+        return self._tokens_by_peer[peer_id]
+
+    def rounds_of(self, peer_id: str) -> int:
+        """Committed rounds that merged a peer's work."""
+        return self._rounds_by_peer[peer_id]
+
     def facts(self, now: float) -> RunFacts:
         """The run's progress at `now` (unix seconds); peers by id, rounds newest last."""
+        return replace(
+            self.headline(now),
+            peers=tuple(self._peer_facts(self.peers[name], now) for name in sorted(self.peers)),
+            rounds=tuple(tally.facts() for tally in self._in_order[-ROUNDS_SHOWN:]),
+        )
+
+    def headline(self, now: float) -> RunFacts:
+        """The run's progress without peers and rounds, which may be many."""
         live = self.peers_live(now)
         first, newest = self._first_validation, self._newest_validation
         return RunFacts(
@@ -188,8 +210,8 @@ class Ledger:
             digests_agree=not self._disagreeing,
             bytes_sent_per_round=median(self._traffic) if self._traffic else 0.0,
             coverage=self.coverage,
-            peers=tuple(self._peer_facts(self.peers[name], now) for name in sorted(self.peers)),
-            rounds=tuple(tally.facts() for tally in self._in_order[-ROUNDS_SHOWN:]),
+            peers=(),
+            rounds=(),
         )
 
     def _add_committed(self, outcome: Outcome) -> None:
@@ -204,6 +226,7 @@ class Ledger:
         if outcome.included:
             self._rounds_by_peer[outcome.peer_id] += 1
             self._tokens_by_peer[outcome.peer_id] += outcome.own_tokens
+            self._merged_tokens += outcome.own_tokens
             self._traffic.append(outcome.bytes_sent)
 
     def _take_back_void(self, attempt: bytes) -> None:

@@ -18,12 +18,15 @@ import grpc
 from coordinator.config import ServeSettings
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
 from coordinator.domain import SpecChangedError
-from coordinator.listening import bind_grpc, check_port, dialled_host, host_port
+from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
+from coordinator.reading import Reading
 from coordinator.registration import known_owner, load_owner_key, sign
 from coordinator.service import CoordinatorService
 from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
 from coordinator.storage.store import Store
+from coordinator.web.serving import dashboard
 from peer.runtime import RuntimeFolder
+from peer.swarm.clock import CLOCK
 from swarmpb.exits import Exit, UserError
 from swarmpb.spec import preset
 from swarmpb.v1 import coordinator_pb2_grpc
@@ -92,6 +95,8 @@ async def _running(
             _register_demo(service, settings)
 
         check_port(settings.host, settings.grpc_port)
+        listener = bind(settings.host, settings.http_port, "--http-port")
+        held.callback(listener.close)
         # the network first: it starts a process, and gRPC and fork do not mix
         network = await start_dht_peer(
             settings.identity, folder.path, settings.host, settings.p2p_port
@@ -104,12 +109,20 @@ async def _running(
         held.push_async_callback(server.stop, GRACE_SECONDS)
         await server.start()
 
+        dialled = host_port(dialled_host(settings.host, network.addresses), grpc_port)
+
+        def join_command(run_id: str) -> str:
+            return f"peer join --run {run_id} --coordinator {dialled}"
+
+        reading = Reading(service, join_command, CLOCK.now)
+        http_port = listener.getsockname()[1]
+        await held.enter_async_context(dashboard(reading, worker, listener))
+
         announce(f"grpc {host_port(settings.host, grpc_port)}")
         for address in network.addresses:
             announce(f"p2p {address}")
-        dialled = host_port(dialled_host(settings.host, network.addresses), grpc_port)
-        run_id = "demo" if settings.demo else "ID"
-        announce(f"join with: peer join --run {run_id} --coordinator {dialled}")
+        announce(f"dashboard http://{host_port(settings.host, http_port)}/")
+        announce(f"join with: {join_command('demo' if settings.demo else 'ID')}")
 
         async def whereabouts() -> Whereabouts:
             return await asyncio.get_running_loop().run_in_executor(worker, service.whereabouts)

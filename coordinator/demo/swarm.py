@@ -98,7 +98,8 @@ class Swarm:
     def start_coordinator(self) -> None:
         """Start it; `address` tells when it listens."""
         command = [
-            *("coordinator", "serve", "--host", HOST, "--grpc-port", "0", "--p2p-port", "0"),
+            *("coordinator", "serve", "--host", HOST),
+            *("--grpc-port", "0", "--p2p-port", "0", "--http-port", "0"),
             *("--state-dir", str(self.folders.state("coordinator"))),
         ]
         self.coordinator = Child("coordinator", command, self.folders.log("coordinator"))

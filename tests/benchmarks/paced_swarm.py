@@ -207,7 +207,8 @@ def paced_swarm(
     """A coordinator of `runs` at the last of `sites`, on loopback without any; ends with `home`."""
     _register(home, runs)
     host = "0.0.0.0" if sites else "127.0.0.1"  # noqa: S104  of its own namespace
-    command = [str(COORDINATOR), "serve", "--host", host, "--grpc-port", "0", "--p2p-port", "0"]
+    ports = ("--grpc-port", "0", "--p2p-port", "0", "--http-port", "0")
+    command = [str(COORDINATOR), "serve", "--host", host, *ports]
     process = subprocess.Popen(
         sites[-1].command(command) if sites else command,
         env=home.environment(),

@@ -204,9 +204,22 @@ class Server:
         return self.initial_peer.split("/")[4]
 
     @property
+    def dashboard(self) -> str:
+        """Its address, with a slash at the end."""
+        return self._told("dashboard ")
+
+    @property
+    def http_port(self) -> str:
+        return self.dashboard.rstrip("/").rpartition(":")[2]
+
+    @property
     def same_ports(self) -> tuple[str, ...]:
         """Options for another one in the place of this."""
-        return "--grpc-port", self.address.rpartition(":")[2], "--p2p-port", self.p2p_port
+        return (
+            *("--grpc-port", self.address.rpartition(":")[2]),
+            *("--p2p-port", self.p2p_port),
+            *("--http-port", self.http_port),
+        )
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Signal the process; its exit code and what it wrote to stderr."""
@@ -228,9 +241,10 @@ class Server:
 
 def start_server(home: Home, *arguments: str) -> Server:
     """A coordinator on ports of its own unless `arguments` name them; end it yourself."""
-    ports = () if "--p2p-port" in arguments else ("--p2p-port", "0")
+    options = ("--grpc-port", "--p2p-port", "--http-port")
+    ports = [it for option in options if option not in arguments for it in (option, "0")]
     process = subprocess.Popen(
-        [COORDINATOR, "serve", "--grpc-port", "0", *ports, *arguments],
+        [COORDINATOR, "serve", *ports, *arguments],
         env=home.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

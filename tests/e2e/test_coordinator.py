@@ -284,7 +284,7 @@ def test_damaged_state_is_set_aside_and_said(home: Home) -> None:
 def test_a_second_coordinator_in_the_same_folder_is_told_so(
     shared: Server, shared_home: Home
 ) -> None:
-    told = shared_home.run("serve", "--grpc-port", "0", "--p2p-port", "0")
+    told = shared_home.run("serve", "--grpc-port", "0", "--p2p-port", "0", "--http-port", "0")
     assert told.returncode == Exit.ALREADY_RUNNING
     assert str(shared.process.pid) in told.stderr
     assert told.stderr.count("\n") == 1
@@ -292,21 +292,29 @@ def test_a_second_coordinator_in_the_same_folder_is_told_so(
 
 def test_a_port_in_use_is_named_with_the_flag_that_changes_it(shared: Server, home: Home) -> None:
     port = shared.address.rpartition(":")[2]
-    told = home.run("serve", "--grpc-port", port, "--p2p-port", "0")
+    others = ("--p2p-port", "0", "--http-port", "0")
+    told = home.run("serve", "--grpc-port", port, *others)
     assert told.returncode == Exit.PORT_IN_USE
     assert port in told.stderr
     assert "--grpc-port" in told.stderr
     assert told.stderr.count("\n") == 1
 
-    told = home.run("serve", "--grpc-port", "0", "--p2p-port", shared.p2p_port)
+    others = ("--grpc-port", "0", "--http-port", "0")
+    told = home.run("serve", "--p2p-port", shared.p2p_port, *others)
     assert told.returncode == Exit.PORT_IN_USE
     assert "--p2p-port" in told.stderr
+    assert told.stderr.count("\n") == 1
+
+    others = ("--grpc-port", "0", "--p2p-port", "0")
+    told = home.run("serve", "--http-port", shared.http_port, *others)
+    assert told.returncode == Exit.PORT_IN_USE
+    assert "--http-port" in told.stderr
     assert told.stderr.count("\n") == 1
 
 
 def test_a_state_folder_that_cannot_be_written_is_told_in_one_line(home: Home) -> None:
     home.state.write_text("a file where the folder should be")
-    told = home.run("serve", "--grpc-port", "0", "--p2p-port", "0")
+    told = home.run("serve", "--grpc-port", "0", "--p2p-port", "0", "--http-port", "0")
     assert told.returncode == Exit.STATE_FOLDER
     assert "--state-dir" in told.stderr
     assert told.stderr.count("\n") == 1
@@ -316,7 +324,7 @@ def test_a_damaged_owner_key_is_never_replaced(home: Home) -> None:
     key = home.path / "config" / "murmuration" / "owner.key"
     key.parent.mkdir(parents=True)
     key.write_bytes(b"damaged")
-    told = home.run("serve", "--demo", "--grpc-port", "0", "--p2p-port", "0")
+    told = home.run("serve", "--demo", "--grpc-port", "0", "--p2p-port", "0", "--http-port", "0")
     assert told.returncode == Exit.BAD_CONFIG
     assert str(key) in told.stderr
     assert key.read_bytes() == b"damaged"

@@ -43,7 +43,9 @@ PURE = {
     "peer.transfer.progress",
     "peer.transfer.turns",
     "peer.outlook",
+    "coordinator.participants",
     "coordinator.progress",
+    "coordinator.redaction",
     "coordinator.stalling",
 }
 IMPURE = {

@@ -1,0 +1,126 @@
+"""The table of participants, from a run's ledger: searched, sorted, a page at a time. Pure.
+
+Ten thousand peers are sorted by one of their figures; only the rows of the page are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from coordinator.domain import PeerState
+from coordinator.progress import Ledger
+from coordinator.redaction import redacted
+from coordinator.views import Participant, Participants
+
+Column = Literal[
+    "name",
+    "phase",
+    "tokens",
+    "share",
+    "tokens_per_second",
+    "train_loss",
+    "round",
+    "rounds",
+    "version",
+    "seen_seconds_ago",
+]
+"""What the table can be sorted by."""
+
+SHORT_ID = 6
+"""So many last characters of a peer id stand for a name that nobody gave."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which rows of the table are asked for."""
+
+    search: str = ""
+    """Part of a name, peer id, phase or version, whatever its case."""
+    sort: Column = "tokens"
+    descending: bool = True
+    live: bool | None = None
+    """Only those that are live, or only those that are not."""
+    offset: int = 0
+    limit: int = 100
+
+
+def page(ledger: Ledger, wanted: Wanted, now: float) -> Participants:
+    """The rows asked for; who has no figure in that column comes last."""
+    peers: Iterable[PeerState] = ledger.peers.values()
+    if wanted.live is not None:
+        peers = (peer for peer in peers if ledger.is_live(peer, now) == wanted.live)
+    if wanted.search:
+        part = wanted.search.casefold()
+        peers = (peer for peer in peers if part in _text_of(peer))
+    figure = _FIGURES[wanted.sort]
+    figures = [(figure(ledger, peer), peer.peer_id, peer) for peer in peers]
+    known = [it for it in figures if it[0] is not None]
+    # ids differ, so peers themselves are never compared
+    known.sort(reverse=wanted.descending)
+    unknown = sorted((it for it in figures if it[0] is None), key=lambda it: it[1])
+    rows = (known + unknown)[wanted.offset : wanted.offset + wanted.limit]
+    return Participants(
+        total=len(figures),
+        offset=wanted.offset,
+        rows=tuple(participant(ledger, peer, now) for _, _, peer in rows),
+    )
+
+
+def participant(ledger: Ledger, peer: PeerState, now: float) -> Participant:
+    """One row."""
+    tokens, merged = ledger.tokens_of(peer.peer_id), ledger.merged_tokens
+    live = ledger.is_live(peer, now)
+    return Participant(
+        peer_id=peer.peer_id,
+        name=shown_name(peer.name, peer.peer_id),
+        live=live,
+        phase=peer.phase,
+        reason=redacted(peer.reason),
+        tokens=tokens,
+        share=min(1.0, tokens / merged) if merged else 0.0,
+        tokens_per_second=peer.tokens_per_second if live else 0.0,
+        train_loss=peer.train_loss,
+        round=peer.round,
+        rounds=ledger.rounds_of(peer.peer_id),
+        rounds_missed=0,
+        last_missed_reason="",
+        processor="",
+        cores=0,
+        memory_bytes=0,
+        accelerator="",
+        system="",
+        version=redacted(peer.version),
+        upload=0,
+        download=0,
+        reach="",
+        seen_seconds_ago=max(0.0, now - peer.received_at),
+        joined_at=0.0,
+        banned=False,
+    )
+
+
+def shown_name(name: str, peer_id: str) -> str:
+    """The pseudonym that a peer goes by; of who gave none, the end of its peer id."""
+    return redacted(name).strip() or f"peer …{peer_id[-SHORT_ID:]}"
+
+
+def _text_of(peer: PeerState) -> str:
+    name = shown_name(peer.name, peer.peer_id)
+    return f"{name} {peer.peer_id} {peer.phase} {peer.version}".casefold()
+
+
+_FIGURES: dict[str, Callable[[Ledger, PeerState], Any]] = {
+    "name": lambda _, peer: shown_name(peer.name, peer.peer_id).casefold(),
+    "phase": lambda _, peer: peer.phase,
+    "tokens": lambda ledger, peer: ledger.tokens_of(peer.peer_id),
+    "share": lambda ledger, peer: ledger.tokens_of(peer.peer_id),
+    "tokens_per_second": lambda _, peer: peer.tokens_per_second,
+    "train_loss": lambda _, peer: peer.train_loss,
+    "round": lambda _, peer: peer.round,
+    "rounds": lambda ledger, peer: ledger.rounds_of(peer.peer_id),
+    "version": lambda _, peer: peer.version,
+    # the longest ago is what was received first
+    "seen_seconds_ago": lambda _, peer: -peer.received_at,
+}

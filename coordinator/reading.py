@@ -1,0 +1,151 @@
+"""What a spectator is shown, made from ledgers and the store. Runs in the service's thread.
+
+Each question is kept short, because reports wait behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from coordinator import participants, views
+from coordinator.domain import UnknownPeerError
+from coordinator.service import CoordinatorService
+from swarmpb.spec import RunSpec, parse_canonical
+
+WEEK_SECONDS = 7 * 86_400.0
+LEADERS = 100
+
+
+class Reading:
+    """Answers the questions of `/api/v1`. Every method raises `UnknownRunError`."""
+
+    def __init__(
+        self,
+        service: CoordinatorService,
+        join_command: Callable[[str], str],
+        now: Callable[[], float],
+    ) -> None:
+        """`join_command`: what a volunteer types to join a run; `now` tells unix seconds."""
+        self._service = service
+        self._join_command = join_command
+        self._now = now
+        self._specs: dict[str, RunSpec] = {}
+
+    def runs(self) -> tuple[views.RunLine, ...]:
+        """All runs, the oldest first."""
+        return tuple(self._line(run.run_id) for run in self._service.runs())
+
+    def overview(self, run_id: str) -> views.RunOverview:
+        """The headline of a run."""
+        run, ledger, now = self._service.run(run_id), self._service.ledger(run_id), self._now()
+        spec, facts = self._spec(run_id), ledger.headline(now)
+        coverage = facts.coverage
+        chunks = coverage.pass_chunks if coverage else 0
+        heard = max((peer.received_at for peer in ledger.peers.values()), default=None)
+        return views.RunOverview(
+            run_id=run_id,
+            description=run.description,
+            now=now,
+            model=spec.model.architecture,
+            parameters=None,
+            state="open",
+            condition="training" if facts.peers_live else "waiting",
+            reason="" if facts.peers_live else "no peer is live; join with the command below",
+            invite_only=False,
+            join_command=self._join_command(run_id),
+            owner=run.owner_key.hex(),
+            spec_hash=run.spec_hash.hex(),
+            created_at=run.created_at_ms / 1000,
+            round=facts.round,
+            tokens=facts.tokens,
+            target_tokens=run.target_tokens,
+            progress=min(1.0, facts.tokens / run.target_tokens),
+            seconds_left=None,
+            tokens_per_second=facts.tokens_per_second,
+            peers_live=facts.peers_live,
+            peers_ever=len(ledger.peers),
+            train_loss=facts.train_loss,
+            validation_loss=facts.validation_loss,
+            first_validation_loss=facts.first_validation_loss,
+            validation_round=None,
+            validation_seconds_ago=None,
+            rounds_committed=facts.rounds_committed,
+            rounds_void=facts.rounds_void,
+            last_round_seconds_ago=None,
+            digests_agree=facts.digests_agree,
+            bytes_sent_per_round=facts.bytes_sent_per_round,
+            report_seconds_ago=None if heard is None else max(0.0, now - heard),
+            text_seen_once=coverage.merged_once / chunks if coverage and chunks else None,
+            text_seen_again=coverage.merged_again / chunks if coverage and chunks else None,
+            passes=coverage.passes if coverage else None,
+        )
+
+    def series(self, run_id: str, points: int, since: float) -> views.Series:
+        """At most `points` of each plot, from `since` on (unix seconds)."""
+        self._service.run(run_id)
+        nothing = views.RoundSeries((), (), (), (), (), (), ())
+        return views.Series(self._now(), (), (), (), (), (), nothing)
+
+    def participants(self, run_id: str, wanted: participants.Wanted) -> views.Participants:
+        """A page of the table."""
+        return participants.page(self._service.ledger(run_id), wanted, self._now())
+
+    def participant(self, run_id: str, peer_id: str) -> views.Participant:
+        """One row of it; `UnknownPeerError` if the run has no such peer."""
+        ledger = self._service.ledger(run_id)
+        peer = ledger.peers.get(peer_id)
+        if peer is None:
+            raise UnknownPeerError(run_id, peer_id)
+        return participants.participant(ledger, peer, self._now())
+
+    def receipts(self, run_id: str, peer_id: str, before: int | None, limit: int) -> views.Receipts:
+        """At most `limit` receipts of rounds before `before`; None: the newest."""
+        self.participant(run_id, peer_id)
+        return views.Receipts((), None, None)
+
+    def leaderboard(self, run_id: str, period: Literal["all", "week"]) -> views.Leaderboard:
+        """Who has contributed most, of all time or in the last seven days."""
+        run, ledger = self._service.run(run_id), self._service.ledger(run_id)
+        if period == "week":
+            return views.Leaderboard(period, self._now() - WEEK_SECONDS, ())
+        wanted = participants.Wanted(limit=LEADERS)
+        rows = participants.page(ledger, wanted, self._now()).rows
+        return views.Leaderboard(
+            period,
+            run.created_at_ms / 1000,
+            tuple(
+                views.LeaderLine(place, it.peer_id, it.name, it.tokens, it.rounds, it.share)
+                for place, it in enumerate(rows, start=1)
+                if it.tokens
+            ),
+        )
+
+    def rounds(self, run_id: str, before: int | None, limit: int) -> views.Rounds:
+        """At most `limit` rounds and void attempts before round `before`; None: the newest."""
+        self._service.run(run_id)
+        return views.Rounds((), None)
+
+    def events(self, run_id: str, before: int | None, limit: int) -> views.Events:
+        """At most `limit` events with numbers below `before`; None: the newest."""
+        self._service.run(run_id)
+        return views.Events((), None)
+
+    def _line(self, run_id: str) -> views.RunLine:
+        run, ledger = self._service.run(run_id), self._service.ledger(run_id)
+        return views.RunLine(
+            run_id=run_id,
+            description=run.description,
+            state="open",
+            created_at=run.created_at_ms / 1000,
+            peers_live=self._service.peers_live(run_id),
+            round=ledger.round,
+            tokens=ledger.tokens,
+            target_tokens=run.target_tokens,
+        )
+
+    def _spec(self, run_id: str) -> RunSpec:
+        """Read once: a spec never changes."""
+        if run_id not in self._specs:
+            self._specs[run_id] = parse_canonical(self._service.run(run_id).spec)
+        return self._specs[run_id]

@@ -1,0 +1,79 @@
+"""The door of the HTTP interface: what is refused before anything looks at it."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from coordinator.web.replies import refusal
+
+log = logging.getLogger(__name__)
+
+MOST_PATH = 512
+MOST_QUERY = 1024
+"""Bytes, as they travel."""
+
+SECURITY_HEADERS = {
+    # plotly and DataTables set styles from their scripts; nothing else may come from elsewhere
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+        " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Guard:
+    """An ASGI application around another: reading only, no bodies, bounded addresses.
+
+    What goes wrong inside is logged, and the client gets one line.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def guarded_send(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refused = _refused(scope)
+        if refused is not None:
+            await refused(scope, receive, guarded_send)
+            return
+        if scope["method"] == "HEAD":
+            # the server leaves the body out; the routes need not know
+            scope = {**scope, "method": "GET"}
+        try:
+            await self._app(scope, receive, guarded_send)
+        except Exception:
+            log.exception("a bug of ours: no answer to %r", scope["path"])
+            if started:
+                raise
+            line = "a bug of ours; the coordinator's log has more"
+            await refusal(500, line)(scope, receive, guarded_send)
+
+
+def _refused(scope: Scope) -> Response | None:
+    if scope["method"] not in ("GET", "HEAD"):
+        return refusal(405, "this interface is for reading: use GET", {"Allow": "GET, HEAD"})
+    headers = Headers(scope=scope)
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        return refusal(413, "a request for reading has no body", {"Connection": "close"})
+    if len(scope["raw_path"]) > MOST_PATH or len(scope["query_string"]) > MOST_QUERY:
+        return refusal(414, f"at most {MOST_PATH} bytes of path and {MOST_QUERY} of query")
+    return None
