@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, deque
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeVar
@@ -184,6 +185,21 @@ class Ledger:
     def rounds_of(self, peer_id: str) -> int:
         """Committed rounds that merged a peer's work."""
         return self._rounds_by_peer[peer_id]
+
+    @property
+    def newest_commit(self) -> int:
+        """The highest round that anybody told was committed; 0: none."""
+        return max(self._committed, default=0)
+
+    @property
+    def newest_disagreement(self) -> int | None:
+        """The highest round of which different digests were told."""
+        return max(self._disagreeing, default=None)
+
+    @property
+    def void_attempts(self) -> Set[bytes | int]:
+        """Those at rounds that nobody told was committed: their names, or their rounds."""
+        return self._void.keys()
 
     def facts(self, now: float) -> RunFacts:
         """The run's progress at `now` (unix seconds); peers by id, rounds newest last."""

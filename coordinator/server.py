@@ -15,6 +15,7 @@ from functools import partial
 import anyio
 import grpc
 
+from coordinator.beside import beside, watch_time
 from coordinator.config import ServeSettings
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
 from coordinator.domain import SpecChangedError
@@ -108,6 +109,7 @@ async def _running(
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
         held.push_async_callback(server.stop, GRACE_SECONDS)
         await server.start()
+        await held.enter_async_context(beside(partial(watch_time, service, worker)))
 
         dialled = host_port(dialled_host(settings.host, network.addresses), grpc_port)
 

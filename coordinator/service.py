@@ -24,6 +24,8 @@ from coordinator.domain import (
     SpecChangedError,
     UnknownRunError,
 )
+from coordinator.event_log import EventLog
+from coordinator.happenings.watch import Expected
 from coordinator.intake import read_report
 from coordinator.progress import Ledger, after_report
 from coordinator.storage.store import Store
@@ -63,6 +65,9 @@ class CoordinatorService:
         self._limits = limits or Limits()
         self._runs = {run.run_id: run for run in store.runs()}
         self._ledgers = {run_id: _read_ledger(store, run_id) for run_id in self._runs}
+        self.events = EventLog(store.events, now)
+        for run_id, run in self._runs.items():
+            self.events.watch(run, self._ledgers[run_id])
 
     def register(self, signed: coordinator_pb2.SignedSpec) -> Run:
         """Take a run in; the same spec again changes nothing.
@@ -86,6 +91,7 @@ class CoordinatorService:
         self._store.add_run(run)
         self._runs[run.run_id] = run
         self._ledgers[run.run_id] = Ledger()
+        self.events.watch(run, self._ledgers[run.run_id])
         log.info("run %s registered, spec %s", run.run_id, run.spec_hash.hex())
         return run
 
@@ -182,6 +188,13 @@ class CoordinatorService:
             ledger.add_validation(validation)
         if news.coverage is not None:
             ledger.cover(news.coverage)
+        self.events.reported(news.run_id, ledger, [news])
+
+    def pass_time(self) -> None:
+        """Look what time has done to the runs; called every second or two."""
+        for run in self._runs.values():
+            expected = Expected(target_tokens=run.target_tokens)
+            self.events.passed(run.run_id, self._ledgers[run.run_id], expected)
 
     def _make_room(self, ledger: Ledger, news: Report, newcomer: bool) -> None:
         limits = self._limits
