@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from peer.averaging.methods import LINEAGE
-from peer.swarm.interface import Network, Refused, Unreachable, call
+from peer.swarm.interface import Barred, Network, Refused, Unreachable, call
 from swarmpb.v1 import swarm_pb2
 
 LOOK_SECONDS = 1.0
@@ -37,6 +37,8 @@ async def wait_while_there(
 async def _answers(network: Network, peer_id: str, seconds: float) -> bool:
     try:
         await call(network, peer_id, LINEAGE, swarm_pb2.LineageRequest(), seconds)
+    except Barred:
+        return False  # whatever it says, nobody waits for it
     except Refused:
         return True  # whatever it says, it lives
     except Unreachable:

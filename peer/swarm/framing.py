@@ -1,7 +1,8 @@
 """Messages and data on a byte stream: one byte of kind, four of length, the content.
 
 hivemind's own framing trusts the length that the other side names and waits without a limit;
-this one bounds both. Tensors go as data, without protobuf: each copy of them counts.
+this one bounds both. Tensors go as data, without protobuf: each copy of them counts. The first
+thing that an end says is what lets it take part; before that is checked, nothing else is heard.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import anyio
 import anyio.lowlevel
 from google.protobuf.message import DecodeError, Message
 
+from peer.swarm.gate import MAX_CREDENTIALS
 from peer.swarm.interface import MAX_REASON_LENGTH, Method, Refused, Unreachable
 
 DATA_BYTES = 256 * 1024
 """Data travels in pieces of at most so many bytes."""
 _STEP_BYTES = 64 * 1024
 """Memory for a message is taken in steps: for what has come, not for what was announced."""
-_MESSAGE, _END, _REFUSAL, _DATA = range(4)
+_MESSAGE, _END, _REFUSAL, _DATA, _CREDENTIALS = range(5)
 _HEADER = 5
 
 
@@ -35,18 +37,35 @@ class FramedStream:
         method: Method[Any, Any],
         is_reply: bool,
         other: str,
+        meet: Callable[[bytes], None],
     ) -> None:
-        """is_reply: what this end sends are replies; other: the peer at the other end."""
+        """is_reply: what this end sends are replies; other: the peer at the other end.
+
+        meet: takes the other end's credentials, raises `Barred` if they do not let it in.
+        """
         self._reader = reader
         self._writer = writer
         self._incoming = method.request if is_reply else method.reply
         self._max_sent = method.limit(is_reply=is_reply)
         self._max_received = method.limit(is_reply=not is_reply)
         self._other = other
+        self._meet = meet
+        self._met = False
         self._next: tuple[int, int] | None = None
         """Kind and length of content whose header is read already."""
         self.sent = 0
         self.received = 0
+
+    async def show(self, credentials: bytes, seconds: float) -> None:
+        """Say what lets this end take part, before anything else."""
+        with self._within(seconds, "did not read"):
+            await self._write(_CREDENTIALS, credentials)
+        self.sent = 0
+
+    async def meet(self, seconds: float) -> None:
+        """Hear what lets the other end take part; `Barred` if it does not."""
+        with self._within(seconds, "was silent"):
+            await self._hear_who(_no_sign)
 
     async def send(self, message: Message, seconds: float) -> None:
         data = message.SerializeToString()
@@ -121,20 +140,46 @@ class FramedStream:
 
     async def _header(self, alive: Callable[[], None]) -> tuple[int, int]:
         """Kind and length of the next content; says the same until that is read."""
+        if not self._met:
+            await self._hear_who(alive)
         if self._next is None:
-            header = bytearray(_HEADER)
-            await self._read(memoryview(header), alive)
-            kind, length = header[0], int.from_bytes(header[1:], "big")
-            if kind > _DATA or length > self._limit(kind):
-                raise Unreachable(f"{self._other} announced a message of {length} bytes")
-            self._next = kind, length
+            self._next = kind, length = await self._announced(alive)
+            if kind == _CREDENTIALS:
+                raise Unreachable(f"{self._other} said twice who it is")
             self.received += length
         return self._next
+
+    async def _hear_who(self, alive: Callable[[], None]) -> None:
+        if self._next is None:
+            self._next = await self._announced(alive)
+        kind, length = self._next
+        if kind == _REFUSAL:
+            return  # by one that may itself be refused: its reason is all that is heard of it
+        if kind != _CREDENTIALS:
+            raise Unreachable(f"{self._other} did not say who it is")
+        credentials = bytearray(length)
+        await self._read(memoryview(credentials), alive)
+        self._next = None
+        self._meet(bytes(credentials))
+        self._met = True
+
+    async def _announced(self, alive: Callable[[], None]) -> tuple[int, int]:
+        header = bytearray(_HEADER)
+        await self._read(memoryview(header), alive)
+        kind, length = header[0], int.from_bytes(header[1:], "big")
+        if kind > _CREDENTIALS or length > self._limit(kind):
+            raise Unreachable(f"{self._other} announced a message of {length} bytes")
+        return kind, length
 
     def _limit(self, kind: int) -> int:
         if kind == _MESSAGE:
             return self._max_received
-        return {_DATA: DATA_BYTES, _REFUSAL: 4 * MAX_REASON_LENGTH}.get(kind, 0)
+        others = {
+            _DATA: DATA_BYTES,
+            _REFUSAL: 4 * MAX_REASON_LENGTH,
+            _CREDENTIALS: MAX_CREDENTIALS,
+        }
+        return others.get(kind, 0)
 
     async def _read(self, into: memoryview, alive: Callable[[], None]) -> None:
         """Fill `into`; `alive` is called whenever something has come."""

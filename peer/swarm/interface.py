@@ -35,6 +35,10 @@ class Refused(Exception):
         return cls(printable(reason, MAX_REASON_LENGTH))
 
 
+class Barred(Refused):
+    """This peer deals with the other one no more: it may not take part. Says why."""
+
+
 @dataclass(frozen=True)
 class Method(Generic[Request, Reply]):
     """A kind of stream between two peers: its name on the wire and its messages."""
@@ -46,6 +50,8 @@ class Method(Generic[Request, Reply]):
     """Largest reply."""
     max_request_bytes: int = 64 * 1024
     """Largest message of the one who asks: anybody may ask, and most ask for little."""
+    for_anybody: bool = False
+    """Also for those that may not take part: how they learn so."""
 
     def limit(self, *, is_reply: bool) -> int:
         """Bytes of the largest message in one direction."""
@@ -115,6 +121,9 @@ class Network(Protocol):
         Afterwards each side finds the other's records again. Takes some seconds if one of them
         is out of reach.
         """
+
+    def review(self) -> None:
+        """Who may take part has changed: end the streams with those that may not any more."""
 
     async def wait_broken(self) -> str:
         """Wait until this network can do nothing any more; why."""

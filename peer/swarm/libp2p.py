@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ from hivemind.utils import MSGPackSerializer
 
 from peer.swarm.clock import CLOCK
 from peer.swarm.framing import FramedStream
+from peer.swarm.gate import OPEN, Gate, GuardedStreams, Served
 from peer.swarm.greeting import Greeter
 from peer.swarm.interface import (
     MAX_RECORD_BYTES,
+    Barred,
     Handler,
     Method,
     Refused,
@@ -55,6 +58,8 @@ for _name, _module in list(sys.modules.items()):
 
 _DHT_CALL_SECONDS = 2.0
 _REFUSAL_SECONDS = 5.0
+_MEET_SECONDS = 10.0
+"""Who opens a stream may take so long to show what lets it in."""
 _CLOSE_SECONDS = 1.0
 _STREAMS_PER_CALLER = 32
 _READ_AHEAD = 1 << 20
@@ -80,11 +85,12 @@ class SignedRecords(RecordValidatorBase):  # type: ignore[misc]  # hivemind has 
 class Libp2pNetwork:
     """A `Network` over p2pd, hivemind's libp2p daemon, which lives and dies with this process."""
 
-    def __init__(self, p2p: P2P, dht: DHTNode, identity: PeerIdentity) -> None:
+    def __init__(self, p2p: P2P, dht: DHTNode, identity: PeerIdentity, gate: Gate = OPEN) -> None:
         self._p2p = p2p
         self._p2pd = P2pd(p2p)
         self._dht = dht
         self._identity = identity
+        self._streams = GuardedStreams(gate)
         self._streams_of: Counter[str] = Counter()
         self._greeter = Greeter(self._p2pd, dht, identity.peer_id)
         self._clock_watch = asyncio.create_task(self._greeter.watch_clock())
@@ -98,11 +104,13 @@ class Libp2pNetwork:
         host: str,
         port: int,
         initial_peers: Sequence[str] = (),
+        gate: Gate = OPEN,
     ) -> Libp2pNetwork:
         """Join the network that `initial_peers` belong to, or begin one.
 
         identity_path: a file that `PeerIdentity.to_bytes` wrote; runtime_dir: private folder for
-        p2pd's sockets; host: address to listen on; port: TCP port, 0 takes a free one.
+        p2pd's sockets; host: address to listen on; port: TCP port, 0 takes a free one; gate: who
+        may open streams, and to whom.
 
         Raises `UserError`: PORT_IN_USE, SWARM_UNREACHABLE (no initial peer answers), CLOCK_OFF.
         """
@@ -142,7 +150,7 @@ class Libp2pNetwork:
             if not isinstance(error, RuntimeError) and type(error).__name__ != "ValidationError":
                 raise
             raise _unreachable(initial_peers, str(error)) from error
-        return cls(p2p, dht, identity)
+        return cls(p2p, dht, identity, gate)
 
     @property
     def peer_id(self) -> str:
@@ -165,15 +173,20 @@ class Libp2pNetwork:
         ) -> None:
             caller = info.peer_id.to_base58()
             _read_ahead(reader)
-            stream = FramedStream(reader, writer, method, True, short(caller))
+            framed = partial(FramedStream, reader, writer, method, True, short(caller))
             self._streams_of[caller] += 1
             try:
                 if self._streams_of[caller] > _STREAMS_PER_CALLER:
                     raise Refused(f"more than {_STREAMS_PER_CALLER} streams at once")
-                await handler(caller, stream)
-                await stream.finish(_REFUSAL_SECONDS)
+                served = Served()
+                with self._streams.opened(caller, method, served.end) as meet, served.going_on():
+                    stream = framed(meet)
+                    await stream.meet(_MEET_SECONDS)
+                    await stream.show(self._streams.credentials(), _MEET_SECONDS)
+                    await handler(caller, stream)
+                    await stream.finish(_REFUSAL_SECONDS)
             except Refused as refusal:
-                await _try_refuse(stream, str(refusal))
+                await _try_refuse(framed(_nobody), str(refusal))
             except Unreachable as error:
                 log.debug("%s: %s", method.name, error)
             except asyncio.CancelledError:
@@ -183,7 +196,7 @@ class Libp2pNetwork:
                 # a bug of ours must not take the listener down; it is told to both sides
                 level = logging.DEBUG if self._closed else logging.ERROR
                 log.log(level, "%s from %s failed", method.name, short(caller), exc_info=True)
-                await _try_refuse(stream, "an internal error; the peer's log says more")
+                await _try_refuse(framed(_nobody), "an internal error; the peer's log says more")
             finally:
                 self._streams_of[caller] -= 1
                 if not self._streams_of[caller]:
@@ -196,6 +209,25 @@ class Libp2pNetwork:
     async def open(
         self, peer_id: str, method: Method[Any, Any], seconds: float
     ) -> AsyncIterator[Stream]:
+        writer: asyncio.StreamWriter | None = None
+
+        def end(reason: Barred) -> None:
+            log.debug("%s with %s is ended: %s", method.name, short(peer_id), reason)
+            if writer is not None:
+                writer.transport.abort()
+
+        with self._streams.opened(peer_id, method, end) as meet:
+            reader, writer = await self._dial(peer_id, method, seconds)
+            stream = FramedStream(reader, writer, method, False, short(peer_id), meet)
+            try:
+                await stream.show(self._streams.credentials(), seconds)
+                yield stream
+            finally:
+                writer.close()
+
+    async def _dial(
+        self, peer_id: str, method: Method[Any, Any], seconds: float
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
             with anyio.fail_after(seconds):
                 reader, writer = await self._p2pd.open_stream(peer_id, _wire_name(method))
@@ -205,10 +237,7 @@ class Libp2pNetwork:
             # ValueError: what another peer named is no peer id
             raise Unreachable(f"{short(peer_id)} cannot be reached: {error}") from error
         _read_ahead(reader)
-        try:
-            yield FramedStream(reader, writer, method, False, short(peer_id))
-        finally:
-            writer.close()
+        return reader, writer
 
     async def publish(self, kind: str, payload: bytes, lifetime: float) -> None:
         record = sealed_record(self._identity, kind, payload)
@@ -230,6 +259,9 @@ class Libp2pNetwork:
 
     async def reconnect(self, addresses: Sequence[str]) -> int:
         return await self._greeter.greet_all(addresses)
+
+    def review(self) -> None:
+        self._streams.review()
 
     async def wait_broken(self) -> str:
         return await self._p2pd.wait_broken()
@@ -257,6 +289,10 @@ async def _try_refuse(stream: FramedStream, reason: str) -> None:
         await stream.refuse(reason, _REFUSAL_SECONDS)
     except (Unreachable, OSError) as error:
         log.debug("a refusal found nobody: %s", error)
+
+
+def _nobody(credentials: bytes) -> None:
+    """For a stream that hears nothing more."""
 
 
 def _read_ahead(reader: asyncio.StreamReader) -> None:

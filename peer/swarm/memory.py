@@ -18,7 +18,16 @@ from google.protobuf.message import Message
 
 from peer.swarm.clock import CLOCK
 from peer.swarm.framing import DATA_BYTES
-from peer.swarm.interface import Handler, Method, Refused, Stream, Unreachable, sealed_record, short
+from peer.swarm.gate import OPEN, Gate, GuardedStreams, Served
+from peer.swarm.interface import (
+    Handler,
+    Method,
+    Refused,
+    Stream,
+    Unreachable,
+    sealed_record,
+    short,
+)
 from swarmpb.signing import PeerIdentity, open_envelope
 from swarmpb.v1 import swarm_pb2
 
@@ -50,9 +59,9 @@ class Hub:
     _sides: dict[str, int] = field(default_factory=dict)
     _healed: anyio.Event = field(default_factory=anyio.Event)
 
-    def join(self, identity: PeerIdentity | None = None) -> MemoryNetwork:
+    def join(self, identity: PeerIdentity | None = None, gate: Gate = OPEN) -> MemoryNetwork:
         """A new network; its peer id is that of `identity`."""
-        network = MemoryNetwork(self, identity or PeerIdentity.generate())
+        network = MemoryNetwork(self, identity or PeerIdentity.generate(), gate)
         self.networks[network.peer_id] = network
         return network
 
@@ -79,9 +88,10 @@ class Hub:
 class MemoryNetwork:
     """A `Network` of a `Hub`."""
 
-    def __init__(self, hub: Hub, identity: PeerIdentity) -> None:
+    def __init__(self, hub: Hub, identity: PeerIdentity, gate: Gate = OPEN) -> None:
         self._hub = hub
         self._identity = identity
+        self._streams = GuardedStreams(gate)
         self._handlers: dict[str, tuple[Method[Any, Any], Handler]] = {}
         self._running = anyio.Event()
         self._running.set()
@@ -142,37 +152,57 @@ class MemoryNetwork:
             await self._hub.until_passable(self.peer_id, peer_id)
         if waited.cancelled_caught or not self.alive:
             raise Unreachable(f"{short(peer_id)} cannot be reached")
+        ended: list[_MemoryStream] = []
+        guarded = self._streams.opened(peer_id, method, lambda reason: ended[0].close())
+        with guarded as meet:
+            near = self._connect(other, method, meet)
+            ended.append(near)
+            self._opened.add(near)
+            try:
+                yield near
+            finally:
+                self._opened.discard(near)
+                near.close()
+
+    def _connect(
+        self, other: MemoryNetwork, method: Method[Any, Any], meet: Callable[[bytes], None]
+    ) -> _MemoryStream:
+        """This end of a new stream, the other one of which is served from now on."""
         up_sender, up_receiver = anyio.create_memory_object_stream[Any](_BUFFERED_MESSAGES)
         down_sender, down_receiver = anyio.create_memory_object_stream[Any](_BUFFERED_MESSAGES)
         far = _MemoryStream(other, self, method, True, down_sender, up_receiver)
         near = _MemoryStream(self, other, method, False, up_sender, down_receiver)
-        handler = other._handlers[method.name][1]
-        self._hub.tasks.start_soon(other._serve_stream, self.peer_id, far, handler)
-        self._opened.add(near)
-        try:
-            yield near
-        finally:
-            self._opened.discard(near)
-            near.close()
+        shown, theirs = self._streams.credentials(), other._streams.credentials()
+        near.meet = lambda: meet(theirs)
+        self._hub.tasks.start_soon(other._serve_stream, self.peer_id, shown, far, method)
+        return near
 
-    async def _serve_stream(self, caller: str, stream: _MemoryStream, handler: Handler) -> None:
+    async def _serve_stream(
+        self, caller: str, shown: bytes, stream: _MemoryStream, method: Method[Any, Any]
+    ) -> None:
         scope = anyio.CancelScope()
         self._scopes.add(scope)
         try:
             with scope:
                 await self._running.wait()
                 try:
-                    await self._answer(caller, stream, handler)
+                    await self._answer(caller, shown, stream, method)
                 except Unreachable:
                     return  # the caller is gone, as on a real connection
         finally:
             self._scopes.discard(scope)
             stream.close()
 
-    async def _answer(self, caller: str, stream: _MemoryStream, handler: Handler) -> None:
+    async def _answer(
+        self, caller: str, shown: bytes, stream: _MemoryStream, method: Method[Any, Any]
+    ) -> None:
+        handler = self._handlers[method.name][1]
+        served = Served()
         try:
-            await handler(caller, stream)
-            await stream.finish(5)
+            with self._streams.opened(caller, method, served.end) as meet, served.going_on():
+                meet(shown)
+                await handler(caller, stream)
+                await stream.finish(5)
         except Refused as refusal:
             await stream.push(refusal, 5)
 
@@ -198,6 +228,9 @@ class MemoryNetwork:
         known = [self._hub.networks[it] for it in others if it in self._hub.networks]
         reached = [it for it in known if it.alive and not self._hub.apart(self.peer_id, it.peer_id)]
         return len(reached) if self.alive else 0
+
+    def review(self) -> None:
+        self._streams.review()
 
     async def wait_broken(self) -> str:
         await self._gone.wait()
@@ -230,6 +263,8 @@ class _MemoryStream:
         self._incoming = method.request if is_reply else method.reply
         self._pushed = 0
         self._next: list[Any] = []
+        self.meet: Callable[[], None] | None = None
+        """Asked before anything else of the other end is heard; raises `Barred`."""
         self.sent = 0
         self.received = 0
 
@@ -303,6 +338,9 @@ class _MemoryStream:
             raise Unreachable(f"{other} hung up") from error
         if isinstance(self._next[0], Refused):
             raise Refused.by_stranger(str(self._next[0]))
+        if self.meet is not None:
+            self.meet()
+            self.meet = None
         return self._next[0]
 
     def close(self) -> None:

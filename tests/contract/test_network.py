@@ -6,12 +6,13 @@ import contextlib
 import re
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import anyio
 import psutil
@@ -19,6 +20,7 @@ import pytest
 
 from peer.swarm import p2pd
 from peer.swarm.framing import DATA_BYTES
+from peer.swarm.gate import OPEN, Gate
 from peer.swarm.interface import (
     MAX_REASON_LENGTH,
     Handler,
@@ -38,7 +40,10 @@ from swarmpb.v1 import swarm_pb2
 pytestmark = pytest.mark.anyio
 
 ECHO = Method("echo", swarm_pb2.Envelope, swarm_pb2.Envelope, 1 << 20, max_request_bytes=1 << 20)
-Join = Callable[[], Awaitable[Network]]
+
+
+class Join(Protocol):
+    def __call__(self, gate: Gate = OPEN) -> Awaitable[Network]: ...
 
 
 @asynccontextmanager
@@ -46,10 +51,10 @@ async def libp2p_swarm(acquainted: bool = True) -> AsyncIterator[Join]:
     async with AsyncExitStack() as stack:
         known: list[str] = []
 
-        async def join() -> Network:
+        async def join(gate: Gate = OPEN) -> Network:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mt-")))
             (folder / "id").write_bytes(PeerIdentity.generate().to_bytes())
-            network = await Libp2pNetwork.start(folder / "id", folder, "127.0.0.1", 0, known)
+            network = await Libp2pNetwork.start(folder / "id", folder, "127.0.0.1", 0, known, gate)
             stack.push_async_callback(network.close)
             if acquainted:
                 known.extend(network.addresses)
@@ -63,8 +68,8 @@ async def memory_swarm() -> AsyncIterator[Join]:
     async with anyio.create_task_group() as tasks:
         hub = Hub(tasks)
 
-        async def join() -> Network:
-            return hub.join()
+        async def join(gate: Gate = OPEN) -> Network:
+            return hub.join(gate=gate)
 
         yield join
         tasks.cancel_scope.cancel()

@@ -53,6 +53,9 @@ class WatchedNetwork:
     async def reconnect(self, addresses: Sequence[str]) -> int:
         return await self._inner.reconnect(addresses)
 
+    def review(self) -> None:
+        self._inner.review()
+
     async def wait_broken(self) -> str:
         return await self._inner.wait_broken()
 
