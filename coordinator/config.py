@@ -52,3 +52,8 @@ class ServeSettings:
     def identity(self) -> Path:
         """The libp2p identity of the coordinator's DHT peer."""
         return self.state_dir / "p2p_identity"
+
+    @property
+    def models(self) -> Path:
+        """The last models of runs that have ended, a folder each."""
+        return self.state_dir / "models"

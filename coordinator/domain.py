@@ -229,6 +229,8 @@ class Acknowledgement:
     """The newest that was taken from it."""
     taken_row: int
     """Every row of its journal up to this one is on disk."""
+    model_wanted: bool = False
+    """The run has ended, and its last model is not kept here yet."""
 
 
 @dataclass(frozen=True)

@@ -53,13 +53,11 @@ class KeptModels:
 class ModelKeeper:
     """Fetches the models that are missing, one at a time."""
 
-    def __init__(
-        self, models: KeptModels, ended: EndedRuns, initial_peers: Callable[[], Sequence[str]]
-    ) -> None:
+    def __init__(self, models: KeptModels, ended: EndedRuns, initial_peers: Sequence[str]) -> None:
         """initial_peers: libp2p multiaddresses through which the runs' peers are found."""
         self._models = models
         self._ended = ended
-        self._initial_peers = initial_peers
+        self._initial_peers = tuple(initial_peers)
         self._tries: dict[str, int] = {}
         self._retry_at: dict[str, float] = {}
 
@@ -80,7 +78,7 @@ class ModelKeeper:
 
     async def _fetch(self, run_id: str, spec: bytes) -> None:
         self._tries[run_id] = self._tries.get(run_id, 0) + 1
-        export = Export(spec, tuple(self._initial_peers()), self._models.place(run_id))
+        export = Export(spec, self._initial_peers, self._models.place(run_id))
         try:
             await run_export(export, log.info)
         except (UserError, OSError) as error:

@@ -63,6 +63,8 @@ class CoordinatorService:
         self._now = now
         self._owners = frozenset(owners)
         self._limits = limits or Limits()
+        self.wants_model: Callable[[str], bool] = lambda run_id: False
+        """Whether the peers of a run that has ended shall stay for its model; by run id."""
         self._runs = {run.run_id: run for run in store.runs()}
         self._ledgers = {run_id: _read_ledger(store, run_id) for run_id in self._runs}
         self.events = EventLog(store.events, now)
@@ -134,6 +136,17 @@ class CoordinatorService:
         """The progress of a run now; `UnknownRunError` if there is no such run."""
         return self.ledger(run_id).facts(self._now())
 
+    def ended_runs(self) -> dict[str, bytes]:
+        """The spec, as canonical JSON, of each run that has ended and has live peers."""
+        return {
+            run_id: run.spec
+            for run_id, run in self._runs.items()
+            if self._has_ended(run_id) and self.peers_live(run_id)
+        }
+
+    def _has_ended(self, run_id: str) -> bool:
+        return self._ledgers[run_id].tokens >= self._runs[run_id].target_tokens
+
     def whereabouts(self) -> dict[str, dict[str, tuple[str, ...]]]:
         """By run and live peer, the addresses that the peer reported."""
         now = self._now()
@@ -176,7 +189,9 @@ class CoordinatorService:
         if report.addresses:
             ledger.addresses[after.peer_id] = report.addresses
         return Acknowledgement(
-            after.sequence, after.taken_row if after.journal == report.peer.journal else 0
+            after.sequence,
+            after.taken_row if after.journal == report.peer.journal else 0,
+            model_wanted=self._has_ended(report.run_id) and self.wants_model(report.run_id),
         )
 
     def _keep(self, ledger: Ledger, news: Report) -> None:

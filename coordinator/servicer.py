@@ -99,6 +99,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
             accepted_sequence=taken.sequence,
             server_time_ms=int(CLOCK.now() * 1000),
             taken_row=taken.taken_row,
+            model_wanted=taken.model_wanted,
         )
 
     async def RestoreRun(  # noqa: N802
