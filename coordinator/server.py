@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
-from typing import TypeVar
 
 import anyio
 import grpc
@@ -18,39 +19,11 @@ from coordinator.beside import beside, watch_time
 from coordinator.config import ServeSettings
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
 from coordinator.domain import SpecChangedError
-    check_port(settings.host, settings.grpc_port)
-    listener = bind(settings.host, settings.http_port, "--http-port")
-    held.callback(listener.close)
-    # the network first: it starts a process, and gRPC and fork do not mix
-    network = await start_dht_peer(settings.identity, folder.path, settings.host, settings.p2p_port)
-    held.push_async_callback(network.close)
-    keeper = _model_keeper(settings, service, worker, network.addresses)
-    service.wants_model = keeper.wants
-    server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-    grpc_port = bind_grpc(server, settings.host, settings.grpc_port)
-    servicer = CoordinatorServicer(service, worker, network.addresses)
-    coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
-    held.push_async_callback(server.stop, GRACE_SECONDS)
-    await server.start()
-
-    dialled = host_port(dialled_host(settings.host, network.addresses), grpc_port)
-
-    def join_command(run_id: str) -> str:
-        return f"peer join --run {run_id} --coordinator {dialled}"
-
-    reading = Reading(service, join_command, CLOCK.now)
-    http_port = listener.getsockname()[1]
-    await held.enter_async_context(dashboard(reading, worker, listener))
-
-    announce(f"grpc {host_port(settings.host, grpc_port)}")
-    for address in network.addresses:
-        announce(f"p2p {address}")
-    announce(f"dashboard http://{host_port(settings.host, http_port)}/")
-    announce(f"join with: {join_command('demo' if settings.demo else 'ID')}")
+from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
+from coordinator.reading import Reading
 from coordinator.registration import known_owner, load_owner_key, sign
 from coordinator.service import CoordinatorService
 from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
-from coordinator.signals import cancelled_by_signals
 from coordinator.storage.store import Store
 from coordinator.web.serving import dashboard
 from peer.runtime import RuntimeFolder
@@ -63,8 +36,6 @@ GRACE_SECONDS = 2.0
 """How long calls under way may take to finish when the coordinator stops."""
 
 Announce = Callable[[str], None]
-GoOn = Callable[[], Awaitable[None]]
-_Answer = TypeVar("_Answer")
 
 
 def serve(settings: ServeSettings, announce: Announce) -> None:
@@ -78,29 +49,52 @@ def serve(settings: ServeSettings, announce: Announce) -> None:
 
 
 async def _serve(settings: ServeSettings, announce: Announce) -> None:
-    with cancelled_by_signals():
-        async with AsyncExitStack() as held:
-            background = await _start(settings, announce, held)
-            async with anyio.create_task_group() as tasks:
-                for go_on in background:
-                    tasks.start_soon(go_on)
+    with _cancelled_by_signals():
+        async with _running(settings, announce) as keep_going:
+            await keep_going()
 
 
-async def _start(settings: ServeSettings, announce: Announce, held: AsyncExitStack) -> list[GoOn]:
-    """Start to serve; what is to be done besides, for ever.
+@contextmanager
+def _cancelled_by_signals() -> Iterator[None]:
+    """Cancel what runs inside at the first SIGINT or SIGTERM, and end there without an error."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101  inside a coroutine there is one
+    stopping = False
 
-    Everything that `held` gets is let go of in reverse order.
+    def stop() -> None:
+        nonlocal stopping
+        if stopping:
+            os._exit(Exit.INTERRUPTED)
+        stopping = True
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not stopping:
+            raise
+
+
+@asynccontextmanager
+async def _running(
+    settings: ServeSettings, announce: Announce
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """A coordinator that serves, and what it does besides, for ever.
+
+    Everything it holds is let go of in reverse order.
     """
-    folder = RuntimeFolder.claim(settings.state_dir, "a coordinator")
-    held.callback(folder.close)
-    store = Store.open(settings.database)
-    held.callback(store.close)
-    worker = held.enter_context(ThreadPoolExecutor(1, thread_name_prefix="service"))
-    service = CoordinatorService(store, owners=_restorable(settings))
-    if settings.demo:
-        _register_demo(service, settings)
+    async with AsyncExitStack() as held:
+        folder = RuntimeFolder.claim(settings.state_dir, "a coordinator")
+        held.callback(folder.close)
+        store = Store.open(settings.database)
+        held.callback(store.close)
+        worker = held.enter_context(ThreadPoolExecutor(1, thread_name_prefix="service"))
+        service = CoordinatorService(store, owners=_restorable(settings))
+        if settings.demo:
+            _register_demo(service, settings)
 
-<<<<<<< HEAD
         check_port(settings.host, settings.grpc_port)
         listener = bind(settings.host, settings.http_port, "--http-port")
         held.callback(listener.close)
@@ -131,48 +125,11 @@ async def _start(settings: ServeSettings, announce: Announce, held: AsyncExitSta
             announce(f"p2p {address}")
         announce(f"dashboard http://{host_port(settings.host, http_port)}/")
         announce(f"join with: {join_command('demo' if settings.demo else 'ID')}")
-=======
-    check_port(settings.host, settings.grpc_port)
-    # the network first: it starts a process, and gRPC and fork do not mix
-    network = await start_dht_peer(settings.identity, folder.path, settings.host, settings.p2p_port)
-    held.push_async_callback(network.close)
-    keeper = _model_keeper(settings, service, worker, network.addresses)
-    service.wants_model = keeper.wants
-    server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-    grpc_port = bind_grpc(server, settings.host, settings.grpc_port)
-    servicer = CoordinatorServicer(service, worker, network.addresses)
-    coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
-    held.push_async_callback(server.stop, GRACE_SECONDS)
-    await server.start()
 
-    announce(f"grpc {host_port(settings.host, grpc_port)}")
-    for address in network.addresses:
-        announce(f"p2p {address}")
-    dialled = host_port(dialled_host(settings.host, network.addresses), grpc_port)
-    run_id = "demo" if settings.demo else "ID"
-    announce(f"join with: peer join --run {run_id} --coordinator {dialled}")
->>>>>>> 4ce0392 (The coordinator keeps the last model of a run that has ended)
+        async def whereabouts() -> Whereabouts:
+            return await asyncio.get_running_loop().run_in_executor(worker, service.whereabouts)
 
-    async def whereabouts() -> Whereabouts:
-        return await _in_worker(worker, service.whereabouts)
-
-    return [partial(keep_in_touch, network, whereabouts), keeper.keep]
-
-
-def _model_keeper(
-    settings: ServeSettings,
-    service: CoordinatorService,
-    worker: Executor,
-    addresses: Sequence[str],
-) -> ModelKeeper:
-    async def ended() -> dict[str, bytes]:
-        return await _in_worker(worker, service.ended_runs)
-
-    return ModelKeeper(KeptModels(settings.models), ended, addresses)
-
-
-async def _in_worker(worker: Executor, work: Callable[[], _Answer]) -> _Answer:
-    return await asyncio.get_running_loop().run_in_executor(worker, work)
+        yield partial(keep_in_touch, network, whereabouts)
 
 
 def _restorable(settings: ServeSettings) -> list[bytes]:

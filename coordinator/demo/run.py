@@ -57,6 +57,7 @@ def run_demo(request: DemoRequest, console: Console) -> None:
         try:
             with View(console) as view:
                 progress = demo.play(view)
+            folders.save_model()
             summary, ends = demo.summary(progress), demo.ends()
         except DemoFailed as error:
             raise UserError(Exit.DEMO_FAILED, f"{error}; logs: {folders.logs}") from error

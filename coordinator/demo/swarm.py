@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from coordinator.demo.child import Child
+from coordinator.model_keeper import KeptModels
 from peer.runtime import RuntimeFolder
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import PeerIdentity
@@ -29,7 +30,7 @@ class DemoFailed(Exception):
 class DemoPeer:
     """One `peer join` of the demo."""
 
-    def __init__(self, name: str, address: str, folders: Folders, export: Path | None) -> None:
+    def __init__(self, name: str, address: str, folders: Folders) -> None:
         self.name = name
         self.state = folders.state(name)
         self.excuse = ""
@@ -38,7 +39,6 @@ class DemoPeer:
         command = [
             *("peer", "join", "--run", RUN_ID, "--coordinator", address, "--name", name),
             *("--state-dir", str(self.state), "--threads", "1", "--host", HOST),
-            *(("--export", str(export)) if export else ()),
         ]
         self.child = Child(name, command, folders.log(name))
 
@@ -82,6 +82,12 @@ class Folders:
     def state(self, name: str) -> Path:
         return self._states / name
 
+    def save_model(self) -> None:
+        """Take the model that the coordinator kept, if it has."""
+        kept = KeptModels(self.state("coordinator") / "models")
+        if kept.has(RUN_ID):
+            kept.place(RUN_ID).rename(self.model)
+
     def remove_states(self) -> None:
         """Identities, caches and checkpoints: of no use once their processes are gone."""
         shutil.rmtree(self._states)
@@ -112,9 +118,8 @@ class Swarm:
         return next(line for line in said if line.startswith("grpc ")).removeprefix("grpc ")
 
     def start_peer(self, address: str) -> DemoPeer:
-        """Start the next one; the first will write the model."""
-        export = None if self.peers else self.folders.model
-        peer = DemoPeer(f"peer-{len(self.peers) + 1}", address, self.folders, export)
+        """Start the next one."""
+        peer = DemoPeer(f"peer-{len(self.peers) + 1}", address, self.folders)
         self.peers.append(peer)
         return peer
 
