@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
@@ -20,6 +20,7 @@ from coordinator.config import ServeSettings
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
 from coordinator.domain import SpecChangedError
 from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
+from coordinator.model_keeper import KeptModels, ModelKeeper
 from coordinator.reading import Reading
 from coordinator.registration import known_owner, load_owner_key, sign
 from coordinator.service import CoordinatorService
@@ -103,6 +104,9 @@ async def _running(
             settings.identity, folder.path, settings.host, settings.p2p_port
         )
         held.push_async_callback(network.close)
+        keeper = _model_keeper(settings, service, worker, network.addresses)
+        service.wants_model = keeper.wants
+        await held.enter_async_context(beside(keeper.keep))
         server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         grpc_port = bind_grpc(server, settings.host, settings.grpc_port)
         servicer = CoordinatorServicer(service, worker, network.addresses)
@@ -130,6 +134,18 @@ async def _running(
             return await asyncio.get_running_loop().run_in_executor(worker, service.whereabouts)
 
         yield partial(keep_in_touch, network, whereabouts)
+
+
+def _model_keeper(
+    settings: ServeSettings,
+    service: CoordinatorService,
+    worker: ThreadPoolExecutor,
+    addresses: Sequence[str],
+) -> ModelKeeper:
+    async def ended() -> dict[str, bytes]:
+        return await asyncio.get_running_loop().run_in_executor(worker, service.ended_runs)
+
+    return ModelKeeper(KeptModels(settings.models), ended, addresses)
 
 
 def _restorable(settings: ServeSettings) -> list[bytes]:
