@@ -6,15 +6,40 @@ Each question is kept short, because reports wait behind it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from coordinator import participants, views
-from coordinator.domain import UnknownPeerError
+from coordinator.domain import Event, UnknownPeerError
+from coordinator.redaction import redacted
 from coordinator.service import CoordinatorService
+from coordinator.storage.events import EventStore
 from swarmpb.spec import RunSpec, parse_canonical
 
 WEEK_SECONDS = 7 * 86_400.0
 LEADERS = 100
+CAUGHT_UP = 100
+"""So many events at most are told to somebody who comes back."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far somebody has been told what happens."""
+
+    event: int
+    """The newest event's number."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What there is to tell of a run at one moment."""
+
+    overview: views.RunOverview
+    rounds: tuple[views.RoundLine, ...]
+    """New since the cursor that was asked with, the oldest first,"""
+    events: tuple[views.EventLine, ...]
+    """and the same of events."""
+    cursor: Cursor
 
 
 class Reading:
@@ -23,11 +48,13 @@ class Reading:
     def __init__(
         self,
         service: CoordinatorService,
+        events: EventStore,
         join_command: Callable[[str], str],
         now: Callable[[], float],
     ) -> None:
         """`join_command`: what a volunteer types to join a run; `now` tells unix seconds."""
         self._service = service
+        self._events = events
         self._join_command = join_command
         self._now = now
         self._specs: dict[str, RunSpec] = {}
@@ -128,8 +155,37 @@ class Reading:
 
     def events(self, run_id: str, before: int | None, limit: int) -> views.Events:
         """At most `limit` events with numbers below `before`; None: the newest."""
+        # one more than asked tells whether there is anything older
+        found = self._events.newest(before, run_id, limit + 1)
+        shown = tuple(self._event(event) for event in found[:limit])
+        return views.Events(shown, shown[-1].number if len(found) > limit else None)
+
+    def happened(self, run_id: str, after: int, upto: int) -> tuple[views.EventLine, ...]:
+        """The newest `CAUGHT_UP` events with numbers in this range, the oldest first."""
         self._service.run(run_id)
-        return views.Events((), None)
+        found = self._events.newest(upto + 1, run_id, CAUGHT_UP)
+        return tuple(self._event(event) for event in reversed(found) if event.number > after)
+
+    def news(self, run_id: str, since: Cursor | None) -> News:
+        """What is new `since` then; None: only how the run stands."""
+        overview = self.overview(run_id)
+        found = self._events.newest(None, run_id, 1 if since is None else CAUGHT_UP)
+        newest = found[0].number if found else 0
+        new = () if since is None else self.happened(run_id, since.event, newest)
+        return News(overview, (), new, Cursor(newest))
+
+    def _event(self, event: Event) -> views.EventLine:
+        known = self._service.ledger(event.run_id).peers.get(event.peer_id)
+        name = participants.shown_name(known.name if known else "", event.peer_id)
+        return views.EventLine(
+            number=event.number,
+            at=event.at,
+            kind=event.kind.value,
+            peer_id=event.peer_id,
+            name=name if event.peer_id else "",
+            round=event.round,
+            text=redacted(event.text),
+        )
 
     def _line(self, run_id: str) -> views.RunLine:
         run, ledger = self._service.run(run_id), self._service.ledger(run_id)

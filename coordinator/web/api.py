@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
@@ -15,7 +15,9 @@ from coordinator import views
 from coordinator.participants import Column, Wanted
 from coordinator.reading import Reading
 from coordinator.web.answers import Answer, Answers, packed
+from coordinator.web.event_stream import EventStream
 from coordinator.web.replies import reply
+from coordinator.web.stream import Streams
 
 MOST_ROWS = 1000
 MOST_POINTS = 2000
@@ -48,10 +50,9 @@ _ERROR = {
 ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((404, 422, 429, 503), _ERROR)
 
 
-def api(reading: Reading, answers: Answers, describe: Callable[[], dict[str, Any]]) -> APIRouter:
+def api(questions: Questions, describe: Callable[[], dict[str, Any]]) -> APIRouter:
     """The routes; `describe` makes the OpenAPI document."""
     router = APIRouter(responses=ERRORS, tags=["runs"])
-    questions = _Questions(reading, answers)
     run, peer = "/api/v1/runs/{run_id}", "/api/v1/runs/{run_id}/participants/{peer_id}"
     for path, ask, model in (
         ("/api/v1/runs", questions.runs, tuple[views.RunLine, ...]),
@@ -65,6 +66,7 @@ def api(reading: Reading, answers: Answers, describe: Callable[[], dict[str, Any
         (f"{run}/events", questions.events, views.Events),
     ):
         router.add_api_route(path, ask, response_model=model)
+    router.add_api_route(f"{run}/stream", questions.stream, response_class=EventStream)
 
     @router.get("/api/v1/provenance", response_model=dict[str, views.Source])
     async def provenance(request: Request) -> Response:
@@ -82,12 +84,13 @@ def api(reading: Reading, answers: Answers, describe: Callable[[], dict[str, Any
     return router
 
 
-class _Questions:
+class Questions:
     """One method for each path; its parameters are those of the path and the query."""
 
-    def __init__(self, reading: Reading, answers: Answers) -> None:
+    def __init__(self, reading: Reading, answers: Answers, streams: Streams) -> None:
         self._reading = reading
         self._answers = answers
+        self._streams = streams
 
     async def runs(self, request: Request) -> Response:
         """All runs, the oldest first."""
@@ -159,6 +162,25 @@ class _Questions:
     ) -> Response:
         """What happened to the run, the newest first."""
         return await self._reply(request, EVENTS, self._reading.events, run_id, before, limit)
+
+    async def stream(
+        self,
+        run_id: RunId,
+        after: Annotated[
+            int | None, Query(ge=0, le=TOP, description="Tell also the events after this one.")
+        ] = None,
+        last_event_id: Annotated[str, Header(pattern=r"^[0-9]{0,16}$")] = "",
+    ) -> Response:
+        """The run as it goes on, as server-sent events.
+
+        `overview` (a RunOverview) every two seconds, `round` (a RoundLine) at the end of each
+        round, `happened` (an EventLine, whose number is the event's id).
+        """
+        # whether there is such a run is asked first: a stream has begun with 200
+        await self._answers.get(
+            ("overview", run_id), partial(self._reading.overview, run_id), OVERVIEW
+        )
+        return EventStream(self._streams, run_id, int(last_event_id) if last_event_id else after)
 
     async def _reply(
         self, request: Request, form: TypeAdapter[Any], ask: Callable[..., Any], *about: Hashable

@@ -9,9 +9,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from coordinator import domain
-from coordinator.reading import Reading
-from coordinator.web.answers import Answers, BusyError
-from coordinator.web.api import api
+from coordinator.web.answers import BusyError
+from coordinator.web.api import Questions, api
 from coordinator.web.description import describe
 from coordinator.web.guard import Guard
 from coordinator.web.pages import Assets, pages
@@ -21,7 +20,7 @@ from swarmpb.version import SOFTWARE_VERSION
 RETRY_SECONDS = "5"
 
 
-def build_app(reading: Reading, answers: Answers) -> ASGIApp:
+def build_app(questions: Questions) -> ASGIApp:
     """Everything that `coordinator serve` answers over HTTP."""
     app = FastAPI(
         title="Murmuration coordinator",
@@ -32,7 +31,7 @@ def build_app(reading: Reading, answers: Answers) -> ASGIApp:
         openapi_url=None,  # served by `api`, made once
         redirect_slashes=False,
     )
-    app.include_router(api(reading, answers, lambda: describe(app)))
+    app.include_router(api(questions, lambda: describe(app)))
     app.include_router(pages(Assets()))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

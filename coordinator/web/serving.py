@@ -14,10 +14,13 @@ from starlette.types import ASGIApp
 
 from coordinator.reading import Reading
 from coordinator.web.answers import Answers
+from coordinator.web.api import Questions
 from coordinator.web.app import build_app
+from coordinator.web.connections import Connection, bounded, look_after
+from coordinator.web.stream import Streams
 
 STARTUP_SECONDS = 10.0
-GRACE_SECONDS = 2
+GRACE_SECONDS = 2.0
 """How long responses under way may take when the coordinator stops."""
 KEEP_ALIVE_SECONDS = 15
 MOST_HEADER_BYTES = 16 << 10
@@ -40,9 +43,13 @@ async def dashboard(
     `worker` is the service's one thread.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="json") as renderer:
-        app = build_app(reading, Answers(worker, renderer))
+        streams = Streams(reading, worker)
+        app = build_app(Questions(reading, Answers(worker, renderer), streams))
         async with serving(app, listener):
-            yield
+            try:
+                yield
+            finally:
+                await streams.close()
 
 
 @asynccontextmanager
@@ -53,7 +60,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
     server = _Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -63,16 +70,26 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
             backlog=BACKLOG,
             h11_max_incomplete_event_size=MOST_HEADER_BYTES,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_graceful_shutdown=2 * int(GRACE_SECONDS),
         )
     )
     running = asyncio.create_task(server.serve(sockets=[listener]))
+    looking = asyncio.create_task(look_after(server.server_state.connections))
     try:
         await _started(server, running)
         yield
     finally:
+        looking.cancel()
         server.should_exit = True
-        await running
+        await _within_grace(server, running)
+
+
+async def _within_grace(server: uvicorn.Server, running: asyncio.Task[None]) -> None:
+    """Let responses under way end, then cut off whoever is left."""
+    await asyncio.wait([running], timeout=GRACE_SECONDS)
+    for connection in bounded(server.server_state.connections):
+        connection.abort()
+    await running
 
 
 async def _started(server: uvicorn.Server, running: asyncio.Task[None]) -> None:
