@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from coordinator.domain import (
     Acknowledgement,
@@ -22,12 +23,14 @@ from coordinator.domain import (
     RunFacts,
     RunFullError,
     SpecChangedError,
+    StorageError,
     UnknownRunError,
 )
 from coordinator.event_log import EventLog
 from coordinator.happenings.watch import Expected
 from coordinator.intake import read_report
 from coordinator.progress import Ledger, after_report
+from coordinator.room import Limits, Room
 from coordinator.storage.store import Store
 from peer.swarm.clock import CLOCK
 from swarmpb.signing import BadSignatureError, verify_owner
@@ -36,16 +39,8 @@ from swarmpb.v1 import coordinator_pb2, swarm_pb2
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What strangers can make a coordinator keep; about 300 bytes of disk for each outcome."""
-
-    peers_per_run: int = 4096
-    outcomes_per_run: int = 1_000_000
-    outcomes_per_peer: int = 50_000
-    silent_seconds: float = 3600.0
-    """A full run forgets a peer that has been silent for this long in favour of a new one."""
+Answer = Acknowledgement | RefusedError
+"""To one report."""
 
 
 class CoordinatorService:
@@ -160,50 +155,93 @@ class CoordinatorService:
         }
         return {run_id: addresses for run_id, addresses in found.items() if addresses}
 
-    def take_reports(
-        self, envelopes: Sequence[swarm_pb2.Envelope]
-    ) -> list[Acknowledgement | RefusedError]:
-        """Keep what many peers report, each as `take_report` does; answers in order."""
-        answers: list[Acknowledgement | RefusedError] = []
-        for envelope in envelopes:
-            try:
-                answers.append(self.take_report(envelope))
-            except RefusedError as refusal:
-                answers.append(refusal)
-        return answers
-
     def take_report(self, envelope: swarm_pb2.Envelope) -> Acknowledgement:
         """Keep what a peer reports; returns once that is on disk.
 
         Raises `ForgedReportError`, `InvalidReportError`, `UnknownRunError`, `RunFullError`,
         `StorageError`. What comes again, or late, changes nothing that is newer.
         """
+        (answer,) = self.take_reports([envelope])
+        if isinstance(answer, RefusedError):
+            raise answer
+        return answer
+
+    def take_reports(self, envelopes: Sequence[swarm_pb2.Envelope]) -> list[Answer]:
+        """Keep what peers report, all in one go; answers in order, as of `take_report`."""
+        answers: dict[int, Answer] = {}
+        reports: dict[int, Report] = {}
+        for place, envelope in enumerate(envelopes):
+            try:
+                reports[place] = self._read(envelope)
+            except RefusedError as refusal:
+                answers[place] = refusal
+        for wave in one_of_each_peer(reports):
+            answers |= self._take_wave(wave)
+        return [answers[place] for place in range(len(envelopes))]
+
+    def _read(self, envelope: swarm_pb2.Envelope) -> Report:
         report = read_report(envelope, self._now())
-        ledger = self.ledger(report.run_id)
-        known = ledger.peers.get(report.peer.peer_id)
-        after = after_report(known, report)
-        (new,) = self._store.news_of([report])
-        news = replace(new, peer=after)
-        self._make_room(ledger, news, newcomer=known is None)
-        self._keep(ledger, news)
-        if report.addresses:
-            ledger.addresses[after.peer_id] = report.addresses
+        self.run(report.run_id)
+        return report
+
+    def _take_wave(self, reports: Mapping[int, Report]) -> dict[int, Answer]:
+        """Keep reports of as many peers in one transaction; answers by the same places."""
+        room = Room(self._limits, self._now())
+        answers: dict[int, Answer] = {}
+        taken: list[Report] = []
+        try:
+            with self._store.together():
+                found = self._store.news_of(list(reports.values()))
+                for place, new in zip(reports, found, strict=True):
+                    ledger = self._ledgers[new.run_id]
+                    after = after_report(ledger.peers.get(new.peer.peer_id), new)
+                    news = replace(new, peer=after)
+                    try:
+                        room.admit(ledger, news)
+                    except RunFullError as refusal:
+                        answers[place] = refusal
+                        continue
+                    taken.append(news)
+                    answers[place] = self._acknowledged(after, new)
+                self._keep(taken, room)
+        except StorageError as error:
+            return dict.fromkeys(reports, error)
+        self._show(taken, room)
+        return answers
+
+    def _acknowledged(self, after: PeerState, report: Report) -> Acknowledgement:
         return Acknowledgement(
             after.sequence,
             after.taken_row if after.journal == report.peer.journal else 0,
             model_wanted=self._has_ended(report.run_id) and self.wants_model(report.run_id),
         )
 
-    def _keep(self, ledger: Ledger, news: Report) -> None:
-        self._store.keep_all([news])
-        ledger.see(news.peer)
-        for outcome in news.outcomes:
-            ledger.add_outcome(outcome)
-        for validation in news.validations:
-            ledger.add_validation(validation)
-        if news.coverage is not None:
-            ledger.cover(news.coverage)
-        self.events.reported(news.run_id, ledger, [news])
+    def _keep(self, taken: Sequence[Report], room: Room) -> None:
+        """On disk, as far as nothing goes wrong before the transaction ends."""
+        for run_id, forgotten in room.forgotten.items():
+            for peer_id in forgotten:
+                self._store.forget_peer(run_id, peer_id)
+        self._store.keep_all(taken)
+
+    def _show(self, taken: Sequence[Report], room: Room) -> None:
+        """In memory, what is on disk now."""
+        for run_id, forgotten in room.forgotten.items():
+            for peer_id in forgotten:
+                self._ledgers[run_id].forget(peer_id)
+        for news in taken:
+            ledger = self._ledgers[news.run_id]
+            ledger.see(news.peer)
+            for outcome in news.outcomes:
+                ledger.add_outcome(outcome)
+            for validation in news.validations:
+                ledger.add_validation(validation)
+            if news.coverage is not None:
+                ledger.cover(news.coverage)
+            if news.addresses:
+                ledger.addresses[news.peer.peer_id] = news.addresses
+        for run_id in {news.run_id for news in taken}:
+            of_run = [news for news in taken if news.run_id == run_id]
+            self.events.reported(run_id, self._ledgers[run_id], of_run)
 
     def pass_time(self) -> None:
         """Look what time has done to the runs; called every second or two."""
@@ -211,28 +249,18 @@ class CoordinatorService:
             expected = Expected(target_tokens=run.target_tokens)
             self.events.passed(run.run_id, self._ledgers[run.run_id], expected)
 
-    def _make_room(self, ledger: Ledger, news: Report, newcomer: bool) -> None:
-        limits = self._limits
-        told, coming = ledger.outcomes_by_peer[news.peer.peer_id], len(news.outcomes)
-        if coming and told + coming > limits.outcomes_per_peer:
-            raise RunFullError(f"at most {limits.outcomes_per_peer} rounds are kept of one peer")
-        if coming and ledger.outcomes + coming > limits.outcomes_per_run:
-            raise RunFullError(f"at most {limits.outcomes_per_run} reports of rounds are kept")
-        if newcomer and len(ledger.peers) >= limits.peers_per_run:
-            self._forget_one(ledger, news.run_id)
 
-    def _forget_one(self, ledger: Ledger, run_id: str) -> None:
-        longest_silent = min(ledger.peers.values(), key=_last_heard)
-        if self._now() - longest_silent.received_at < self._limits.silent_seconds:
-            raise RunFullError(
-                f"run {run_id} has {self._limits.peers_per_run} peers, as many as are kept"
-            )
-        self._store.forget_peer(run_id, longest_silent.peer_id)
-        ledger.forget(longest_silent.peer_id)
-
-
-def _last_heard(peer: PeerState) -> float:
-    return peer.received_at
+def one_of_each_peer(reports: Mapping[int, Report]) -> list[dict[int, Report]]:
+    """The reports apart in waves, so that each is judged by what its peer told before it."""
+    waves: list[dict[int, Report]] = []
+    told: Counter[tuple[str, str]] = Counter()
+    for place, report in reports.items():
+        peer = (report.run_id, report.peer.peer_id)
+        if told[peer] == len(waves):
+            waves.append({})
+        waves[told[peer]][place] = report
+        told[peer] += 1
+    return waves
 
 
 def _verified(signed: coordinator_pb2.SignedSpec) -> RunSpec:

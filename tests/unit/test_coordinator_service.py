@@ -28,7 +28,8 @@ from coordinator.domain import (
 from coordinator.intake import MAX_OUTCOMES, MAX_REASON
 from coordinator.listening import dialled_host, host_port
 from coordinator.registration import sign
-from coordinator.service import CoordinatorService, Limits
+from coordinator.room import Limits
+from coordinator.service import CoordinatorService
 from coordinator.servicer import is_local
 from coordinator.storage.store import Store
 from swarmpb.signing import SigningKey
