@@ -1,0 +1,159 @@
+"""The coordinator under load: a real process on one processor, looked at while it works."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copyfile
+from urllib.parse import urlsplit
+
+import psutil
+
+from tests.e2e.processes import COORDINATOR, Home, Server
+
+DATABASE = "coordinator.sqlite"
+
+
+@dataclass(frozen=True)
+class Look:
+    """The coordinator at one moment."""
+
+    at: float
+    """Unix seconds."""
+    resident: int
+    """Bytes of the coordinator's process,"""
+    unique: int
+    """those that nobody shares with it,"""
+    p2pd: int
+    """and resident bytes of its libp2p daemon."""
+    cpu_seconds: float
+    """Both, since they started."""
+    descriptors: int
+    database: int
+    """Bytes of the database's file,"""
+    journal: int
+    """and of its write-ahead log."""
+
+
+@contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """What is started inside runs on this one processor, and so does all that it starts."""
+    before = os.sched_getaffinity(0)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class Served:
+    """A `coordinator serve` that can be killed, and comes back where it was."""
+
+    def __init__(self, home: Home, core: int | None, *arguments: str) -> None:
+        """core: the processor that it gets; None: any."""
+        self._home = home
+        self._core = core
+        self._arguments = arguments
+        self._ports: tuple[str, ...] = ("--grpc-port", "0", "--p2p-port", "0", "--http-port", "0")
+        self._starts = 0
+        self.server = self._started()
+        self._ports = self.server.same_ports
+
+    @property
+    def database(self) -> Path:
+        return self._home.state / DATABASE
+
+    @property
+    def dashboard(self) -> tuple[str, int]:
+        """Host and port of its pages."""
+        url = urlsplit(self.server.dashboard)
+        assert url.hostname is not None
+        assert url.port is not None
+        return url.hostname, url.port
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.server.kill()
+
+    def come_back(self) -> None:
+        self.server = self._started()
+
+    def stop(self) -> None:
+        """As Ctrl-C does; it must end cleanly."""
+        code, _ = self.server.stop()
+        assert code == 0, self.told()
+
+    def copy_database(self, folder: Path) -> Path:
+        """What is on disk, journal and all, while nobody has it open."""
+        folder.mkdir(parents=True)
+        for suffix in ("", "-wal"):
+            copyfile(f"{self.database}{suffix}", folder / f"{DATABASE}{suffix}")
+        return folder / DATABASE
+
+    def look(self) -> Look:
+        """How it is now."""
+        process = psutil.Process(self.server.process.pid)
+        memory = process.memory_full_info()
+        daemons = [it for it in process.children() if it.name() == "p2pd"]
+        times = [it.cpu_times() for it in (process, *daemons)]
+        return Look(
+            at=time.time(),
+            resident=memory.rss,
+            unique=memory.uss,
+            p2pd=sum(it.memory_info().rss for it in daemons),
+            cpu_seconds=sum(it.user + it.system for it in times),
+            descriptors=process.num_fds(),
+            database=_size(self.database),
+            journal=_size(self.database.with_name(f"{DATABASE}-wal")),
+        )
+
+    def told(self) -> str:
+        """What it said on standard error, all lives together."""
+        logs = sorted(self._home.path.glob("coordinator-*.log"))
+        return "".join(log.read_text(encoding="utf-8", errors="replace") for log in logs)
+
+    def _started(self) -> Server:
+        self._starts += 1
+        # to a file: nobody reads a pipe for so long
+        log = self._home.path / f"coordinator-{self._starts}.log"
+        with on_core(self._core), log.open("w") as errors:
+            process = subprocess.Popen(
+                [COORDINATOR, "serve", *self._ports, *self._arguments],
+                env=self._home.environment(),
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        try:
+            return Server(process)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+
+
+def kept(database: Path, run_id: str) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """By peer: its last sequence and taken row; and how many outcomes there are of it."""
+    connection = sqlite3.connect(database)
+    try:
+        peers = connection.execute(
+            "SELECT peer_id, sequence, taken_row FROM peers WHERE run_id = ?", (run_id,)
+        )
+        outcomes = "SELECT peer_id, count(*) FROM outcomes WHERE run_id = ? GROUP BY peer_id"
+        return (
+            {peer: (sequence, row) for peer, sequence, row in peers},
+            dict(connection.execute(outcomes, (run_id,)).fetchall()),
+        )
+    finally:
+        connection.close()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
