@@ -79,6 +79,12 @@ ask = click.option(
     show_default=True,
     help="Which coordinator to ask.",
 )
+token_file = click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"The coordinator's admin token.  [default: {config.TOKEN_VARIABLE}, or that of this"
+    " machine's coordinator]",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
@@ -214,17 +220,33 @@ def run() -> None:
 
 @run.command(epilog="Example: coordinator run create my-run.toml")
 @click.argument("spec", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--draft", is_flag=True, help="Nobody may join before `coordinator run resume`.")
+@click.option(
+    "--invite-only/--open-to-all",
+    default=None,
+    help="Who may join: those with an invitation, or everybody.  [default: everybody; a run that"
+    " is registered already stays as it is]",
+)
 @ask
-def create(spec: Path, address: str) -> None:
+@token_file
+def create(
+    spec: Path, draft: bool, invite_only: bool | None, address: str, token_file: Path | None
+) -> None:
     """Sign the run in the file SPEC and register it.
 
-    Runs are registered on the coordinator's own machine. `coordinator run preset` prints a
-    documented file to begin with.
+    `coordinator run preset` prints a documented file to begin with. The same file again changes
+    nothing but the right of this coordinator to speak for the run, should it have lost that.
     """
     from coordinator import registration
+    from coordinator.admin_token import find
+    from coordinator.client import AdminClient
 
-    with spec.open("rb") as file:
-        info = registration.create_run(file, str(spec), address, config.owner_key_path())
+    wanted = registration.Publication(draft, invite_only)
+    token = find(token_file, config.state_dir())
+    with spec.open("rb") as file, AdminClient(address, token) as coordinator:
+        info = registration.create_run(
+            file, str(spec), coordinator, config.owner_key_path(), wanted
+        )
     click.echo(f"run {info.run_id} is registered, spec {info.spec.hash.hex()}")
     click.echo(f"its owner is {info.spec.owner_key.hex()}")
     click.echo(f"join with: peer join --run {info.run_id} --coordinator {address}")

@@ -6,9 +6,11 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 import grpc
+from typing_extensions import Self
 
+from coordinator.admin_token import bearer
 from swarmpb.exits import Exit, UserError
-from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc
+from swarmpb.v1 import admin_pb2, admin_pb2_grpc, coordinator_pb2, coordinator_pb2_grpc
 
 CALL_SECONDS = 5.0
 MAX_ANSWER_BYTES = 8 << 20
@@ -19,6 +21,8 @@ _EXITS = {
     grpc.StatusCode.ALREADY_EXISTS: Exit.SPEC_CHANGED,
     grpc.StatusCode.INVALID_ARGUMENT: Exit.BAD_SPEC,
     grpc.StatusCode.UNIMPLEMENTED: Exit.PROTOCOL_MISMATCH,
+    grpc.StatusCode.UNAUTHENTICATED: Exit.NO_TOKEN,
+    grpc.StatusCode.FAILED_PRECONDITION: Exit.RUN_CLOSED,
 }
 
 
@@ -26,16 +30,16 @@ _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 
-class CoordinatorClient:
+class Connection:
     """Blocking calls to the coordinator at `address` (HOST:PORT), 5 s at most each.
 
     A context manager. All calls raise `UserError`: COORDINATOR_UNREACHABLE, UNKNOWN_RUN,
-    SPEC_CHANGED, BAD_SPEC, PROTOCOL_MISMATCH, or REFUSED.
+    SPEC_CHANGED, BAD_SPEC, PROTOCOL_MISMATCH, NO_TOKEN, RUN_CLOSED or REFUSED.
     """
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._channel = grpc.insecure_channel(
+        self.channel = grpc.insecure_channel(
             address,
             options=(
                 ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
@@ -43,9 +47,8 @@ class CoordinatorClient:
                 ("grpc.enable_http_proxy", 0),
             ),
         )
-        self._stub = coordinator_pb2_grpc.CoordinatorStub(self._channel)
 
-    def __enter__(self) -> CoordinatorClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -54,31 +57,18 @@ class CoordinatorClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._channel.close()
+        self.channel.close()
 
-    def register(self, signed: coordinator_pb2.SignedSpec) -> coordinator_pb2.RunInfo:
-        """Publish a signed spec; the same one again changes nothing."""
-        request = coordinator_pb2.LocalRunRequest(spec=signed)
-        return self._call(self._stub.RegisterRun, request)
-
-    def runs(self) -> list[coordinator_pb2.RunSummary]:
-        """All runs of the coordinator."""
-        reply = self._call(self._stub.ListRuns, coordinator_pb2.ListRunsRequest())
-        return list(reply.runs)
-
-    def run(self, run_id: str) -> coordinator_pb2.RunInfo:
-        """What a peer needs to join a run."""
-        return self._call(self._stub.GetRun, coordinator_pb2.GetRunRequest(run_id=run_id))
-
-    def progress(self, run_id: str) -> coordinator_pb2.RunProgress:
-        """How far a run is."""
-        return self._call(self._stub.GetProgress, coordinator_pb2.GetRunRequest(run_id=run_id))
-
-    def _call(
-        self, method: grpc.UnaryUnaryMultiCallable[_Request, _Answer], request: _Request
+    def call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[_Request, _Answer],
+        request: _Request,
+        token: str | None = None,
     ) -> _Answer:
+        """The answer to one call; `token` is the owner's, for `Admin`."""
         try:
-            return method(request, timeout=CALL_SECONDS)
+            metadata = bearer(token) if token is not None else None
+            return method(request, timeout=CALL_SECONDS, metadata=metadata)
         except grpc.RpcError as error:
             self._explain(error)
 
@@ -93,3 +83,42 @@ class CoordinatorClient:
         if code not in _EXITS:
             details = f"the coordinator at {self._address} answered {code.name}: {details}"
         raise UserError(_EXITS.get(code, Exit.REFUSED), details) from error
+
+
+class CoordinatorClient(Connection):
+    """What anybody may ask."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self._stub = coordinator_pb2_grpc.CoordinatorStub(self.channel)
+
+    def runs(self) -> list[coordinator_pb2.RunSummary]:
+        """All runs of the coordinator."""
+        reply = self.call(self._stub.ListRuns, coordinator_pb2.ListRunsRequest())
+        return list(reply.runs)
+
+    def run(self, run_id: str) -> coordinator_pb2.RunInfo:
+        """What a peer needs to join a run."""
+        return self.call(self._stub.GetRun, coordinator_pb2.GetRunRequest(run_id=run_id))
+
+    def progress(self, run_id: str) -> coordinator_pb2.RunProgress:
+        """How far a run is."""
+        return self.call(self._stub.GetProgress, coordinator_pb2.GetRunRequest(run_id=run_id))
+
+
+class AdminClient(CoordinatorClient):
+    """What the owner may ask besides, with the coordinator's admin token."""
+
+    def __init__(self, address: str, token: str) -> None:
+        super().__init__(address)
+        self._token = token
+        self._admin = admin_pb2_grpc.AdminStub(self.channel)
+
+    def authority(self) -> bytes:
+        """The public key that a charter has to name."""
+        request = admin_pb2.GetAuthorityRequest()
+        return self.call(self._admin.GetAuthority, request, self._token).public_key
+
+    def register(self, request: admin_pb2.RegisterRunRequest) -> coordinator_pb2.RunInfo:
+        """Publish a signed spec with its charter; the same ones again change nothing."""
+        return self.call(self._admin.RegisterRun, request, self._token)

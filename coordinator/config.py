@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,19 @@ DEMO_SHORTEST_TOKENS = 20_000
 """A shorter demo ends before anything can happen to it."""
 
 STATE_DIR_VARIABLE = "COORDINATOR_STATE_DIR"
+TOKEN_FILE = "admin.token"  # noqa: S105  the name of its file
+TOKEN_VARIABLE = "COORDINATOR_TOKEN"  # noqa: S105  the name of a variable
 
 
 def default_state_dir() -> Path:
     """The user's state folder for the coordinator; not created here."""
     return user_state_path("murmuration") / "coordinator"
+
+
+def state_dir() -> Path:
+    """That of this machine's coordinator, as the environment or the default has it."""
+    told = os.getenv(STATE_DIR_VARIABLE)
+    return Path(told) if told else default_state_dir()
 
 
 def owner_key_path() -> Path:
@@ -57,3 +66,13 @@ class ServeSettings:
     def models(self) -> Path:
         """The last models of runs that have ended, a folder each."""
         return self.state_dir / "models"
+
+    @property
+    def authority_key(self) -> Path:
+        """The key that speaks for this coordinator's runs."""
+        return self.state_dir / "authority.key"
+
+    @property
+    def admin_token(self) -> Path:
+        """Who can read it may administer this coordinator."""
+        return self.state_dir / TOKEN_FILE

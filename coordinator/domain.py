@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from coordinator.rosters import Roster
+from swarmpb.v1.membership_pb2 import SignedOrders
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ class Report:
     coverage: Coverage | None = None
     rosters: tuple[Roster, ...] = ()
     """Of those attempts that this peer was asked for, and perhaps of others."""
+    orders_rank: tuple[int, int] = (0, 0)
+    """Of the newest orders that the peer knows: (the charter's serial, sequence)."""
 
 
 class EventKind(str, Enum):
@@ -231,6 +234,8 @@ class Acknowledgement:
     """Every row of its journal up to this one is on disk."""
     model_wanted: bool = False
     """The run has ended, and its last model is not kept here yet."""
+    orders: SignedOrders | None = None
+    """What holds in the run, if the peer knows older orders only."""
 
 
 @dataclass(frozen=True)

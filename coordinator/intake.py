@@ -104,6 +104,7 @@ def _checked(message: coordinator_pb2.ProgressReport, received_at: float) -> Rep
         last_row=_at_most("last_row", message.last_row, MAX_ROW),
         addresses=_own_addresses(message),
         coverage=_coverage(message.coverage) if message.HasField("coverage") else None,
+        orders_rank=(message.orders_serial, message.orders_sequence),
         rosters=tuple(_roster(roster) for roster in message.rosters),
     )
 

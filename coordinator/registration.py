@@ -3,32 +3,71 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from coordinator.client import CoordinatorClient
+from coordinator.client import AdminClient
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import SigningKey
+from swarmpb.membership import RunIdentity, read_charter, sign_charter
+from swarmpb.signing import BadSignatureError, SigningKey
 from swarmpb.spec import RunSpec, SpecError, parse_toml
-from swarmpb.v1 import coordinator_pb2
+from swarmpb.v1 import admin_pb2, coordinator_pb2
 
 log = logging.getLogger(__name__)
 
 MAX_TOML_BYTES = 256 * 1024
 
 
-def create_run(file: BinaryIO, name: str, address: str, owner_key: Path) -> coordinator_pb2.RunInfo:
-    """Register the spec in `file` (shown as `name`) at the coordinator at `address`.
+@dataclass(frozen=True)
+class Publication:
+    """How a run is to begin."""
+
+    draft: bool = False
+    invite_only: bool | None = None
+    """None: open to all, or as the run is already."""
+
+
+def create_run(
+    file: BinaryIO, name: str, coordinator: AdminClient, owner_key: Path, wanted: Publication
+) -> coordinator_pb2.RunInfo:
+    """Register the spec in `file` (shown as `name`), and let the coordinator speak for the run.
 
     Raises `UserError`: BAD_SPEC with all faults in one line, BAD_CONFIG for a damaged owner key,
-    and whatever `CoordinatorClient` raises.
+    and whatever `AdminClient` raises.
     """
     spec = read_spec(file, name)
     check_model(spec, name)
-    signed = sign(spec, load_owner_key(owner_key))
-    with CoordinatorClient(address) as coordinator:
-        return coordinator.register(signed)
+    return publish(coordinator, spec, load_owner_key(owner_key), wanted)
+
+
+def publish(
+    coordinator: AdminClient, spec: RunSpec, owner: SigningKey, wanted: Publication
+) -> coordinator_pb2.RunInfo:
+    """Sign a spec, and a charter for the coordinator's key, and register both."""
+    signed = sign(spec, owner)
+    run = RunIdentity(spec.run_id, signed.hash, owner.public_key)
+    serial = max(int(time.time() * 1000), _known_serial(coordinator, run) + 1)
+    charter = sign_charter(owner, run, coordinator.authority(), serial)
+    request = admin_pb2.RegisterRunRequest(
+        spec=signed, charter=charter, draft=wanted.draft, invite_only=wanted.invite_only
+    )
+    return coordinator.register(request)
+
+
+def _known_serial(coordinator: AdminClient, run: RunIdentity) -> int:
+    """Of the charter that the coordinator has for a run; 0: it has none, or another's."""
+    try:
+        info = coordinator.run(run.run_id)
+        return read_charter(info.orders.charter, run).serial
+    except BadSignatureError:
+        return 0  # another run of this name: registering tells
+    except UserError as error:
+        if error.code is not Exit.UNKNOWN_RUN:
+            raise
+        return 0
 
 
 def read_spec(file: BinaryIO, name: str) -> RunSpec:
@@ -67,6 +106,25 @@ def load_owner_key(path: Path) -> SigningKey:
     except OSError as error:
         raise UserError(
             Exit.BAD_CONFIG, f"cannot use the owner key {path}: {error.strerror}"
+        ) from error
+
+
+def load_authority_key(path: Path) -> SigningKey:
+    """The key that speaks for a coordinator's runs, made at its first start.
+
+    `UserError` BAD_CONFIG if it cannot be used; it is never replaced.
+    """
+    try:
+        return SigningKey.load_or_create(path)
+    except ValueError as error:
+        raise UserError(
+            Exit.BAD_CONFIG,
+            f"{error}; put your backup there, or move it away to begin with a new one: then say"
+            " `coordinator run create` again for each run",
+        ) from error
+    except OSError as error:
+        raise UserError(
+            Exit.BAD_CONFIG, f"cannot use the authority key {path}: {error.strerror}"
         ) from error
 
 

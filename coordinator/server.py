@@ -15,14 +15,19 @@ from functools import partial
 import anyio
 import grpc
 
+from coordinator import admin_token
+from coordinator.admin import AdminServicer
+from coordinator.administration import Administration
+from coordinator.authority import Authority
 from coordinator.beside import beside, watch_time
 from coordinator.config import ServeSettings
+from coordinator.desk import Desk
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
 from coordinator.domain import SpecChangedError
 from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
 from coordinator.model_keeper import KeptModels, ModelKeeper
 from coordinator.reading import Reading
-from coordinator.registration import known_owner, load_owner_key, sign
+from coordinator.registration import known_owner, load_authority_key, load_owner_key, sign
 from coordinator.service import CoordinatorService
 from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
 from coordinator.storage.store import Store
@@ -31,7 +36,7 @@ from peer.runtime import RuntimeFolder
 from peer.swarm.clock import CLOCK
 from swarmpb.exits import Exit, UserError
 from swarmpb.spec import preset
-from swarmpb.v1 import coordinator_pb2_grpc
+from swarmpb.v1 import admin_pb2_grpc, coordinator_pb2_grpc
 
 GRACE_SECONDS = 2.0
 """How long calls under way may take to finish when the coordinator stops."""
@@ -92,9 +97,13 @@ async def _running(
         store = Store.open(settings.database)
         held.callback(store.close)
         worker = held.enter_context(ThreadPoolExecutor(1, thread_name_prefix="service"))
-        service = CoordinatorService(store, owners=_restorable(settings))
+        authority = Authority(
+            load_authority_key(settings.authority_key), store.membership, CLOCK.now
+        )
+        service = CoordinatorService(store, owners=_restorable(settings), authority=authority)
+        token = admin_token.load_or_create(settings.admin_token)
         if settings.demo:
-            _register_demo(service, settings)
+            _register_demo(service, authority, settings)
 
         check_port(settings.host, settings.grpc_port)
         listener = bind(settings.host, settings.http_port, "--http-port")
@@ -107,10 +116,16 @@ async def _running(
         keeper = _model_keeper(settings, service, worker, network.addresses)
         service.wants_model = keeper.wants
         await held.enter_async_context(beside(keeper.keep))
-        server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
+        server = grpc.aio.server(
+            interceptors=[admin_token.TokenGate(token)],
+            options=SERVER_OPTIONS,
+            maximum_concurrent_rpcs=MAX_CALLS,
+        )
         grpc_port = bind_grpc(server, settings.host, settings.grpc_port)
-        servicer = CoordinatorServicer(service, worker, network.addresses)
-        coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
+        desk = Desk(service, authority, worker, network.addresses)
+        coordinator_pb2_grpc.add_CoordinatorServicer_to_server(CoordinatorServicer(desk), server)
+        admin = AdminServicer(desk, Administration(service, authority))
+        admin_pb2_grpc.add_AdminServicer_to_server(admin, server)
         held.push_async_callback(server.stop, GRACE_SECONDS)
         await server.start()
         await held.enter_async_context(beside(partial(watch_time, service, worker)))
@@ -154,10 +169,14 @@ def _restorable(settings: ServeSettings) -> list[bytes]:
     return [*settings.restore_owners, *([own] if own is not None else [])]
 
 
-def _register_demo(service: CoordinatorService, settings: ServeSettings) -> None:
-    signed = sign(preset("demo"), load_owner_key(settings.owner_key))
+def _register_demo(
+    service: CoordinatorService, authority: Authority, settings: ServeSettings
+) -> None:
+    owner = load_owner_key(settings.owner_key)
     try:
-        service.register(signed)
+        run = service.register(sign(preset("demo"), owner))
+        if not authority.speaks_for(run.run_id):
+            authority.grant_itself(run, owner)
     except SpecChangedError as error:
         raise UserError(
             Exit.SPEC_CHANGED,

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
+from coordinator.authority import Authority
 from coordinator.domain import (
     Acknowledgement,
     ForeignRunError,
@@ -35,7 +36,7 @@ from coordinator.storage.store import Store
 from peer.swarm.clock import CLOCK
 from swarmpb.signing import BadSignatureError, verify_owner
 from swarmpb.spec import RunSpec, SpecError, parse_canonical
-from swarmpb.v1 import coordinator_pb2, swarm_pb2
+from swarmpb.v1 import coordinator_pb2, membership_pb2, swarm_pb2
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +53,16 @@ class CoordinatorService:
         now: Callable[[], float] = CLOCK.now,
         limits: Limits | None = None,
         owners: Collection[bytes] = (),
+        authority: Authority | None = None,
     ) -> None:
-        """`now` tells unix seconds; `owners`: public keys of those whose runs are restored."""
+        """`now` tells unix seconds; `owners`: public keys of those whose runs are restored.
+
+        authority: who says what holds in a run; without one every run is open to all.
+        """
         self._store = store
         self._now = now
         self._owners = frozenset(owners)
+        self._authority = authority
         self._limits = limits or Limits()
         self.wants_model: Callable[[str], bool] = lambda run_id: False
         """Whether the peers of a run that has ended shall stay for its model; by run id."""
@@ -65,13 +71,15 @@ class CoordinatorService:
         self.events = EventLog(store.events, now)
         for run_id, run in self._runs.items():
             self.events.watch(run, self._ledgers[run_id])
+        if authority is not None:
+            authority.load(self._runs.values())
 
     def register(self, signed: coordinator_pb2.SignedSpec) -> Run:
         """Take a run in; the same spec again changes nothing.
 
         Raises `InvalidSpecError`, or `SpecChangedError` if the run id is taken.
         """
-        spec = _verified(signed)
+        spec = verified(signed)
         known = self._runs.get(spec.run_id)
         if known is not None:
             return _unchanged(known, signed)
@@ -98,7 +106,7 @@ class CoordinatorService:
         Raises `InvalidSpecError`, `SpecChangedError`, or `ForeignRunError` for an owner whose
         runs are not restored here.
         """
-        spec = _verified(signed)
+        spec = verified(signed)
         if spec.run_id not in self._runs and signed.owner_key not in self._owners:
             raise ForeignRunError(
                 f"run {spec.run_id} is not known here, nor is its owner; whoever runs this"
@@ -214,7 +222,13 @@ class CoordinatorService:
             after.sequence,
             after.taken_row if after.journal == report.peer.journal else 0,
             model_wanted=self._has_ended(report.run_id) and self.wants_model(report.run_id),
+            orders=self._orders_for(report),
         )
+
+    def _orders_for(self, report: Report) -> membership_pb2.SignedOrders | None:
+        """The run's orders, if the peer knows only older ones."""
+        standing = self._authority.orders(report.run_id) if self._authority else None
+        return standing.signed if standing and standing.rank > report.orders_rank else None
 
     def _keep(self, taken: Sequence[Report], room: Room) -> None:
         """On disk, as far as nothing goes wrong before the transaction ends."""
@@ -263,7 +277,7 @@ def one_of_each_peer(reports: Mapping[int, Report]) -> list[dict[int, Report]]:
     return waves
 
 
-def _verified(signed: coordinator_pb2.SignedSpec) -> RunSpec:
+def verified(signed: coordinator_pb2.SignedSpec) -> RunSpec:
     """The spec in a signed one whose form, hash and signature hold."""
     try:
         spec = parse_canonical(signed.spec)

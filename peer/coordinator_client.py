@@ -8,9 +8,13 @@ from peer.run_metadata import RunMetadata, check_clock, check_published
 from peer.swarm.clock import CLOCK
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import PeerIdentity
-from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc
+from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, membership_pb2
 
 CALL_SECONDS = 5.0
+_ADMISSION_EXITS = {
+    grpc.StatusCode.PERMISSION_DENIED: Exit.NOT_ADMITTED,
+    grpc.StatusCode.FAILED_PRECONDITION: Exit.RUN_CLOSED,
+}
 
 
 class CoordinatorUnreachable(Exception):
@@ -53,9 +57,32 @@ class CoordinatorClient:
         envelope = identity.seal("report", report.SerializeToString())
         return await self._stub.Report(envelope, timeout=CALL_SECONDS)
 
-    async def restore(self, spec: coordinator_pb2.SignedSpec) -> None:
+    async def restore(
+        self,
+        spec: coordinator_pb2.SignedSpec,
+        orders: membership_pb2.SignedOrders | None = None,
+    ) -> None:
         """Give the run back to a coordinator that lost it; raises `grpc.aio.AioRpcError`."""
-        await self._stub.RestoreRun(spec, timeout=CALL_SECONDS)
+        request = coordinator_pb2.RestoreRunRequest(spec=spec, orders=orders)
+        await self._stub.RestoreRun(request, timeout=CALL_SECONDS)
+
+    async def admit(
+        self, identity: PeerIdentity, request: membership_pb2.AdmissionRequest
+    ) -> membership_pb2.Admission:
+        """Ask to take part, or for a new certificate.
+
+        In an open run the answer has orders and no certificate. Raises `CoordinatorUnreachable`,
+        or `UserError`: UNKNOWN_RUN, NOT_ADMITTED, RUN_CLOSED, PROTOCOL_MISMATCH, REFUSED.
+        """
+        request.written_at_ms = int(CLOCK.now() * 1000)
+        envelope = identity.seal("admission", request.SerializeToString())
+        try:
+            return await self._stub.Admit(envelope, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            code = _ADMISSION_EXITS.get(error.code())
+            if code is None:
+                raise self._explain(error, request.run_id) from error
+            raise UserError(code, first_line(error.details() or code.name)) from error
 
     async def restored(self, kept: RunMetadata) -> RunMetadata:
         """A run's metadata after giving it back; raises as `run` does, REFUSED if not taken."""

@@ -12,13 +12,13 @@ from platformdirs import user_cache_path
 from rich.console import Console
 
 from coordinator.atomic import write_text
-from coordinator.client import CoordinatorClient
+from coordinator.client import AdminClient, CoordinatorClient
 from coordinator.demo.interrupts import Interrupts
 from coordinator.demo.script import Script, demo_spec
 from coordinator.demo.summary import PeerEnd, Summary, describe, fault, summarize
 from coordinator.demo.swarm import RUN_ID, DemoFailed, DemoPeer, Folders, Swarm
 from coordinator.demo.view import Happening, PeerLine, Scene, View
-from coordinator.registration import sign
+from coordinator.registration import Publication, publish
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import SigningKey
 from swarmpb.v1 import coordinator_pb2
@@ -125,10 +125,10 @@ class Demo:
         self._swarm.start_coordinator()
         while (address := self._swarm.address()) is None:
             self._turn(view)
-        with CoordinatorClient(address) as coordinator:
+        with AdminClient(address, self._swarm.admin_token()) as coordinator:
             # a key for this one run: nobody has to trust it, or to keep it
             key = SigningKey.load_or_create(self._swarm.folders.state("owner.key"))
-            coordinator.register(sign(self._spec, key))
+            publish(coordinator, self._spec, key, Publication())
             names = [self._swarm.start_peer(address).name for _ in range(self._request.peers)]
             self._happens(f"{', '.join(names)} start: imports, then the model")
             while self._swarm.running():

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from coordinator.admin_token import read_token
+from coordinator.config import TOKEN_FILE
 from coordinator.demo.child import Child
 from coordinator.model_keeper import KeptModels
 from peer.runtime import RuntimeFolder
@@ -116,6 +118,10 @@ class Swarm:
         if not any(line.startswith("join with:") for line in said):
             return None
         return next(line for line in said if line.startswith("grpc ")).removeprefix("grpc ")
+
+    def admin_token(self) -> str:
+        """That of the coordinator, once it listens."""
+        return read_token(self.folders.state("coordinator") / TOKEN_FILE)
 
     def start_peer(self, address: str) -> DemoPeer:
         """Start the next one."""

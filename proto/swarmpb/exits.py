@@ -29,6 +29,11 @@ class Exit(IntEnum):
     DEMO_FAILED = 25
     REFUSED = 26
     RUN_FINISHED = 27
+    UNKNOWN_PEER = 28
+    WRONG_COORDINATOR = 29
+    NOT_ADMITTED = 30
+    RUN_CLOSED = 31
+    NO_TOKEN = 32
     INTERRUPTED = 130
 
 

@@ -15,12 +15,22 @@ from pathlib import Path
 import grpc
 import pytest
 
-from coordinator.registration import sign
+from coordinator.admin_token import bearer, read_token
+from coordinator.client import AdminClient
+from coordinator.config import TOKEN_FILE
+from coordinator.registration import Publication, publish, sign
 from coordinator.servicer import MAX_REQUEST_BYTES
-from swarmpb.exits import Exit
+from swarmpb.exits import Exit, UserError
+from swarmpb.membership import RunIdentity, read_orders
 from swarmpb.signing import PeerIdentity, SigningKey
 from swarmpb.spec import parse_toml, preset, preset_text
-from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, swarm_pb2
+from swarmpb.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    coordinator_pb2,
+    coordinator_pb2_grpc,
+    swarm_pb2,
+)
 from swarmpb.version import PROTOCOL_VERSION
 from tests.e2e.processes import Home, Server, serving, stub_of
 from tests.reporting import identity, round_message, signed_report
@@ -36,6 +46,12 @@ def refused(code: grpc.StatusCode, words: str) -> Iterator[None]:
     assert error.code() == code, details
     assert re.search(words, details), details
     assert "\n" not in details
+
+
+def restore(
+    stub: coordinator_pb2_grpc.CoordinatorStub, signed: coordinator_pb2.SignedSpec
+) -> coordinator_pb2.RunInfo:
+    return stub.RestoreRun(coordinator_pb2.RestoreRunRequest(spec=signed))
 
 
 @pytest.fixture
@@ -141,10 +157,37 @@ def test_an_owner_creates_a_run_from_an_edited_preset_that_then_stays_as_it_is(
     same = parse_toml(spec.read_text())
     other = parse_toml(spec.read_text().replace("seed = 1", "seed = 2"))
     key = SigningKey.load_or_create(shared_home.path / "config" / "murmuration" / "owner.key")
-    again = stub.RegisterRun(coordinator_pb2.LocalRunRequest(spec=sign(same, key)))
-    assert again.spec.hash.hex() in created.stdout
-    with refused(grpc.StatusCode.ALREADY_EXISTS, "specs never change"):
-        stub.RegisterRun(coordinator_pb2.LocalRunRequest(spec=sign(other, key)))
+    before = stub.GetRun(coordinator_pb2.GetRunRequest(run_id="mine"))
+    with AdminClient(shared.address, read_token(shared_home.state / TOKEN_FILE)) as admin:
+        again = publish(admin, same, key, Publication())
+        assert again.spec.hash.hex() in created.stdout
+        run = RunIdentity("mine", again.spec.hash, key.public_key)
+        newer, older = (read_orders(it.orders, run) for it in (again, before))
+        assert newer.rank > older.rank
+        assert newer.authority == older.authority == admin.authority()
+        with pytest.raises(UserError, match="specs never change"):
+            publish(admin, other, key, Publication())
+
+
+def test_an_admin_call_without_the_owners_token_is_refused_whatever_it_says(
+    shared: Server, shared_home: Home, tmp_path: Path
+) -> None:
+    with grpc.insecure_channel(shared.address) as channel:
+        stub = admin_pb2_grpc.AdminStub(channel)
+        for metadata in (None, bearer("x" * 43), (("authorization", ""),)):
+            with refused(grpc.StatusCode.UNAUTHENTICATED, "admin.token"):
+                stub.GetAuthority(admin_pb2.GetAuthorityRequest(), metadata=metadata)
+        with refused(grpc.StatusCode.UNAUTHENTICATED, "--token-file"):
+            list(stub.ListEvents(admin_pb2.ListEventsRequest(follow=True)))
+    token = shared_home.state / TOKEN_FILE
+    assert token.stat().st_mode & 0o777 == 0o600
+    wrong, spec = tmp_path / "wrong", tmp_path / "mine.toml"
+    wrong.write_text("y" * 43)
+    spec.write_text(preset_text("demo"))
+    asked = ("run", "create", str(spec), "--coordinator", shared.address)
+    told = shared_home.run(*asked, "--token-file", str(wrong))
+    assert (told.returncode, told.stderr.count("\n")) == (Exit.NO_TOKEN, 1)
+    assert "admin token is missing or wrong" in told.stderr
 
 
 def test_a_bad_spec_is_told_with_all_its_faults_in_one_line(
@@ -256,9 +299,9 @@ def test_peers_restore_a_lost_run_of_this_machines_owner_or_of_one_that_is_named
     with serving(home, "--restore-owner", named.public_key.hex()) as server:
         with stub_of(server.address) as stub:
             for signed in (own, sign(mine, named)):
-                assert stub.RestoreRun(signed).spec == signed
+                assert restore(stub, signed).spec == signed
             with refused(grpc.StatusCode.PERMISSION_DENIED, other.public_key.hex()):
-                stub.RestoreRun(sign(strange, other))
+                restore(stub, sign(strange, other))
         shown = home.run("run", "show", "mine", "--coordinator", server.address).stdout
         assert f"owner         ed25519 {named.public_key.hex()}\n" in shown
         assert server.stop() == (0, "")

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from coordinator import intake, servicer
+from coordinator import intake
 from coordinator.domain import (
     Acknowledgement,
     Coverage,
@@ -30,7 +30,6 @@ from coordinator.listening import dialled_host, host_port
 from coordinator.registration import sign
 from coordinator.room import Limits
 from coordinator.service import CoordinatorService
-from coordinator.servicer import is_local
 from coordinator.storage.store import Store
 from swarmpb.signing import SigningKey
 from swarmpb.spec import preset
@@ -398,29 +397,6 @@ def test_a_full_run_forgets_the_peer_that_was_silent_longest(desk: Desk) -> None
 
 
 # ---- addresses -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("caller", "local"),
-    [
-        ("ipv4:127.0.0.1:40000", True),
-        ("ipv6:%5B::1%5D:40000", True),
-        ("ipv6:%5B::ffff:127.0.0.1%5D:40000", True),
-        ("unix:/run/coordinator.sock", True),
-        ("ipv4:10.0.0.7:40000", False),
-        ("ipv6:%5B2001:db8::7%5D:40000", False),
-        ("ipv6:%5B::ffff:10.0.0.7%5D:40000", False),
-        ("nonsense", False),
-    ],
-)
-def test_only_callers_on_this_machine_are_local(caller: str, local: bool) -> None:
-    assert is_local(caller) is local
-
-
-def test_a_caller_from_the_machines_own_address_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servicer, "_own_addresses", lambda: {"10.0.0.7"})
-    assert is_local("ipv4:10.0.0.7:40000")
-    assert not is_local("ipv4:10.0.0.8:40000")
 
 
 def test_a_coordinator_on_every_interface_names_one_that_others_reach() -> None:

@@ -50,6 +50,7 @@ PURE = {
     "coordinator.happenings.watch",
     "coordinator.progress",
     "coordinator.redaction",
+    "coordinator.run_life",
     "coordinator.stalling",
 }
 IMPURE = {

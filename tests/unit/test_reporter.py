@@ -84,9 +84,9 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
         raise NotImplementedError
 
     async def RestoreRun(  # noqa: N802
-        self, request: coordinator_pb2.SignedSpec, context: Context
+        self, request: coordinator_pb2.RestoreRunRequest, context: Context
     ) -> coordinator_pb2.RunInfo:
-        assert request == SPEC
+        assert request.spec == SPEC
         if self.restores is not None:
             await context.abort(self.restores, "an owner that is not known here")
         self.status = None
@@ -107,7 +107,7 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
     async def _not_asked(self, request: Any, context: Any) -> Any:
         raise NotImplementedError
 
-    RegisterRun = ListRuns = GetProgress = _not_asked
+    ListRuns = GetProgress = _not_asked
 
     @property
     def rounds(self) -> list[int]:

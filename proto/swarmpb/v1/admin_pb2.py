@@ -27,7 +27,7 @@ from swarmpb.v1 import membership_pb2 as swarmpb_dot_v1_dot_membership__pb2
 from swarmpb.v1 import swarm_pb2 as swarmpb_dot_v1_dot_swarm__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16swarmpb/v1/admin.proto\x12\nswarmpb.v1\x1a\x1cswarmpb/v1/coordinator.proto\x1a\x1bswarmpb/v1/membership.proto\x1a\x16swarmpb/v1/swarm.proto\"\x15\n\x13GetAuthorityRequest\"\x1f\n\tAuthority\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"\x8a\x01\n\x12RegisterRunRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.swarmpb.v1.SignedSpec\x12*\n\x07\x63harter\x18\x02 \x01(\x0b\x32\x19.swarmpb.v1.SignedCharter\x12\r\n\x05\x64raft\x18\x03 \x01(\x08\x12\x13\n\x0binvite_only\x18\x04 \x01(\x08\"r\n\x12SetRunStateRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.swarmpb.v1.RunState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x17\n\x0f\x63ooldown_tokens\x18\x04 \x01(\x04\"\x10\n\x0e\x44\x65leteRunReply\"D\n\x13\x43reateInviteRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04uses\x18\x02 \x01(\r\x12\x0f\n\x07seconds\x18\x03 \x01(\x04\"M\n\x06Invite\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x03 \x01(\x04\x12\x0c\n\x04uses\x18\x04 \x01(\r\"$\n\x12ListMembersRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"7\n\x10ListMembersReply\x12#\n\x07members\x18\x01 \x03(\x0b\x32\x12.swarmpb.v1.Member\"-\n\rMemberRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\">\n\x0e\x42\x61nPeerRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xe9\x01\n\x06Member\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x64mitted_at_ms\x18\x03 \x01(\x04\x12\x1a\n\x12\x63\x65rtified_until_ms\x18\x04 \x01(\x04\x12\x0e\n\x06invite\x18\x05 \x01(\t\x12\x0e\n\x06\x62\x61nned\x18\x06 \x01(\x08\x12\x12\n\nban_reason\x18\x07 \x01(\t\x12\r\n\x05phase\x18\x08 \x01(\t\x12\x18\n\x10seen_seconds_ago\x18\t \x01(\x01\x12\x0e\n\x06tokens\x18\n \x01(\x04\x12\x0e\n\x06rounds\x18\x0b \x01(\x04\x12\x0f\n\x07version\x18\x0c \x01(\t\"R\n\x11ListEventsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x0e\n\x06newest\x18\x04 \x01(\r\"u\n\x08RunEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x04\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0f\n\x07peer_id\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\x04\x12\x0c\n\x04text\x18\x07 \x01(\t2\xe0\x05\n\x05\x41\x64min\x12\x46\n\x0cGetAuthority\x12\x1f.swarmpb.v1.GetAuthorityRequest\x1a\x15.swarmpb.v1.Authority\x12\x42\n\x0bRegisterRun\x12\x1e.swarmpb.v1.RegisterRunRequest\x1a\x13.swarmpb.v1.RunInfo\x12\x42\n\x0bSetRunState\x12\x1e.swarmpb.v1.SetRunStateRequest\x1a\x13.swarmpb.v1.RunInfo\x12\x42\n\tDeleteRun\x12\x19.swarmpb.v1.GetRunRequest\x1a\x1a.swarmpb.v1.DeleteRunReply\x12\x43\n\x0c\x43reateInvite\x12\x1f.swarmpb.v1.CreateInviteRequest\x1a\x12.swarmpb.v1.Invite\x12K\n\x0bListMembers\x12\x1e.swarmpb.v1.ListMembersRequest\x1a\x1c.swarmpb.v1.ListMembersReply\x12:\n\tGetMember\x12\x19.swarmpb.v1.MemberRequest\x1a\x12.swarmpb.v1.Member\x12\x39\n\x07\x42\x61nPeer\x12\x1a.swarmpb.v1.BanPeerRequest\x1a\x12.swarmpb.v1.Member\x12:\n\tUnbanPeer\x12\x19.swarmpb.v1.MemberRequest\x1a\x12.swarmpb.v1.Member\x12\x43\n\nListEvents\x12\x1d.swarmpb.v1.ListEventsRequest\x1a\x14.swarmpb.v1.RunEvent0\x01\x12\x39\n\nAdmitGuest\x12\x14.swarmpb.v1.Envelope\x1a\x15.swarmpb.v1.Admissionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16swarmpb/v1/admin.proto\x12\nswarmpb.v1\x1a\x1cswarmpb/v1/coordinator.proto\x1a\x1bswarmpb/v1/membership.proto\x1a\x16swarmpb/v1/swarm.proto\"\x15\n\x13GetAuthorityRequest\"\x1f\n\tAuthority\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\"\x9f\x01\n\x12RegisterRunRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.swarmpb.v1.SignedSpec\x12*\n\x07\x63harter\x18\x02 \x01(\x0b\x32\x19.swarmpb.v1.SignedCharter\x12\r\n\x05\x64raft\x18\x03 \x01(\x08\x12\x18\n\x0binvite_only\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x0e\n\x0c_invite_only\"r\n\x12SetRunStateRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.swarmpb.v1.RunState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x17\n\x0f\x63ooldown_tokens\x18\x04 \x01(\x04\"\x10\n\x0e\x44\x65leteRunReply\"D\n\x13\x43reateInviteRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04uses\x18\x02 \x01(\r\x12\x0f\n\x07seconds\x18\x03 \x01(\x04\"M\n\x06Invite\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x03 \x01(\x04\x12\x0c\n\x04uses\x18\x04 \x01(\r\"$\n\x12ListMembersRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"7\n\x10ListMembersReply\x12#\n\x07members\x18\x01 \x03(\x0b\x32\x12.swarmpb.v1.Member\"-\n\rMemberRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\">\n\x0e\x42\x61nPeerRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xe9\x01\n\x06Member\x12\x0f\n\x07peer_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x64mitted_at_ms\x18\x03 \x01(\x04\x12\x1a\n\x12\x63\x65rtified_until_ms\x18\x04 \x01(\x04\x12\x0e\n\x06invite\x18\x05 \x01(\t\x12\x0e\n\x06\x62\x61nned\x18\x06 \x01(\x08\x12\x12\n\nban_reason\x18\x07 \x01(\t\x12\r\n\x05phase\x18\x08 \x01(\t\x12\x18\n\x10seen_seconds_ago\x18\t \x01(\x01\x12\x0e\n\x06tokens\x18\n \x01(\x04\x12\x0e\n\x06rounds\x18\x0b \x01(\x04\x12\x0f\n\x07version\x18\x0c \x01(\t\"R\n\x11ListEventsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x0e\n\x06newest\x18\x04 \x01(\r\"u\n\x08RunEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x04\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0f\n\x07peer_id\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\x04\x12\x0c\n\x04text\x18\x07 \x01(\t2\xe0\x05\n\x05\x41\x64min\x12\x46\n\x0cGetAuthority\x12\x1f.swarmpb.v1.GetAuthorityRequest\x1a\x15.swarmpb.v1.Authority\x12\x42\n\x0bRegisterRun\x12\x1e.swarmpb.v1.RegisterRunRequest\x1a\x13.swarmpb.v1.RunInfo\x12\x42\n\x0bSetRunState\x12\x1e.swarmpb.v1.SetRunStateRequest\x1a\x13.swarmpb.v1.RunInfo\x12\x42\n\tDeleteRun\x12\x19.swarmpb.v1.GetRunRequest\x1a\x1a.swarmpb.v1.DeleteRunReply\x12\x43\n\x0c\x43reateInvite\x12\x1f.swarmpb.v1.CreateInviteRequest\x1a\x12.swarmpb.v1.Invite\x12K\n\x0bListMembers\x12\x1e.swarmpb.v1.ListMembersRequest\x1a\x1c.swarmpb.v1.ListMembersReply\x12:\n\tGetMember\x12\x19.swarmpb.v1.MemberRequest\x1a\x12.swarmpb.v1.Member\x12\x39\n\x07\x42\x61nPeer\x12\x1a.swarmpb.v1.BanPeerRequest\x1a\x12.swarmpb.v1.Member\x12:\n\tUnbanPeer\x12\x19.swarmpb.v1.MemberRequest\x1a\x12.swarmpb.v1.Member\x12\x43\n\nListEvents\x12\x1d.swarmpb.v1.ListEventsRequest\x1a\x14.swarmpb.v1.RunEvent0\x01\x12\x39\n\nAdmitGuest\x12\x14.swarmpb.v1.Envelope\x1a\x15.swarmpb.v1.Admissionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,29 +39,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHORITY']._serialized_start=144
   _globals['_AUTHORITY']._serialized_end=175
   _globals['_REGISTERRUNREQUEST']._serialized_start=178
-  _globals['_REGISTERRUNREQUEST']._serialized_end=316
-  _globals['_SETRUNSTATEREQUEST']._serialized_start=318
-  _globals['_SETRUNSTATEREQUEST']._serialized_end=432
-  _globals['_DELETERUNREPLY']._serialized_start=434
-  _globals['_DELETERUNREPLY']._serialized_end=450
-  _globals['_CREATEINVITEREQUEST']._serialized_start=452
-  _globals['_CREATEINVITEREQUEST']._serialized_end=520
-  _globals['_INVITE']._serialized_start=522
-  _globals['_INVITE']._serialized_end=599
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=601
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=637
-  _globals['_LISTMEMBERSREPLY']._serialized_start=639
-  _globals['_LISTMEMBERSREPLY']._serialized_end=694
-  _globals['_MEMBERREQUEST']._serialized_start=696
-  _globals['_MEMBERREQUEST']._serialized_end=741
-  _globals['_BANPEERREQUEST']._serialized_start=743
-  _globals['_BANPEERREQUEST']._serialized_end=805
-  _globals['_MEMBER']._serialized_start=808
-  _globals['_MEMBER']._serialized_end=1041
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1043
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1125
-  _globals['_RUNEVENT']._serialized_start=1127
-  _globals['_RUNEVENT']._serialized_end=1244
-  _globals['_ADMIN']._serialized_start=1247
-  _globals['_ADMIN']._serialized_end=1983
+  _globals['_REGISTERRUNREQUEST']._serialized_end=337
+  _globals['_SETRUNSTATEREQUEST']._serialized_start=339
+  _globals['_SETRUNSTATEREQUEST']._serialized_end=453
+  _globals['_DELETERUNREPLY']._serialized_start=455
+  _globals['_DELETERUNREPLY']._serialized_end=471
+  _globals['_CREATEINVITEREQUEST']._serialized_start=473
+  _globals['_CREATEINVITEREQUEST']._serialized_end=541
+  _globals['_INVITE']._serialized_start=543
+  _globals['_INVITE']._serialized_end=620
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=622
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=658
+  _globals['_LISTMEMBERSREPLY']._serialized_start=660
+  _globals['_LISTMEMBERSREPLY']._serialized_end=715
+  _globals['_MEMBERREQUEST']._serialized_start=717
+  _globals['_MEMBERREQUEST']._serialized_end=762
+  _globals['_BANPEERREQUEST']._serialized_start=764
+  _globals['_BANPEERREQUEST']._serialized_end=826
+  _globals['_MEMBER']._serialized_start=829
+  _globals['_MEMBER']._serialized_end=1062
+  _globals['_LISTEVENTSREQUEST']._serialized_start=1064
+  _globals['_LISTEVENTSREQUEST']._serialized_end=1146
+  _globals['_RUNEVENT']._serialized_start=1148
+  _globals['_RUNEVENT']._serialized_end=1265
+  _globals['_ADMIN']._serialized_start=1268
+  _globals['_ADMIN']._serialized_end=2004
 # @@protoc_insertion_point(module_scope)

@@ -36,11 +36,6 @@ class CoordinatorStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.RegisterRun = channel.unary_unary(
-                '/swarmpb.v1.Coordinator/RegisterRun',
-                request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.LocalRunRequest.SerializeToString,
-                response_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.FromString,
-                _registered_method=True)
         self.ListRuns = channel.unary_unary(
                 '/swarmpb.v1.Coordinator/ListRuns',
                 request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.ListRunsRequest.SerializeToString,
@@ -63,7 +58,7 @@ class CoordinatorStub:
                 _registered_method=True)
         self.RestoreRun = channel.unary_unary(
                 '/swarmpb.v1.Coordinator/RestoreRun',
-                request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.SignedSpec.SerializeToString,
+                request_serializer=swarmpb_dot_v1_dot_coordinator__pb2.RestoreRunRequest.SerializeToString,
                 response_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.FromString,
                 _registered_method=True)
         self.GetProgress = channel.unary_unary(
@@ -80,13 +75,6 @@ class CoordinatorStub:
 
 class CoordinatorServicer:
     """Missing associated documentation comment in .proto file."""
-
-    def RegisterRun(self, request, context):
-        """Loopback callers only; to be replaced by Admin.RegisterRun.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -118,7 +106,7 @@ class CoordinatorServicer:
 
     def RestoreRun(self, request, context):
         """From anybody, if the run's owner is one that this coordinator restores runs of; else
-        PERMISSION_DENIED. Idempotent for an equal spec.
+        PERMISSION_DENIED. Idempotent for an equal spec; of two orders the higher ones are kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,11 +128,6 @@ class CoordinatorServicer:
 
 def add_CoordinatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'RegisterRun': grpc.unary_unary_rpc_method_handler(
-                    servicer.RegisterRun,
-                    request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.LocalRunRequest.FromString,
-                    response_serializer=swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.SerializeToString,
-            ),
             'ListRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRuns,
                     request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.ListRunsRequest.FromString,
@@ -167,7 +150,7 @@ def add_CoordinatorServicer_to_server(servicer, server):
             ),
             'RestoreRun': grpc.unary_unary_rpc_method_handler(
                     servicer.RestoreRun,
-                    request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.SignedSpec.FromString,
+                    request_deserializer=swarmpb_dot_v1_dot_coordinator__pb2.RestoreRunRequest.FromString,
                     response_serializer=swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.SerializeToString,
             ),
             'GetProgress': grpc.unary_unary_rpc_method_handler(
@@ -190,33 +173,6 @@ def add_CoordinatorServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Coordinator:
     """Missing associated documentation comment in .proto file."""
-
-    @staticmethod
-    def RegisterRun(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/swarmpb.v1.Coordinator/RegisterRun',
-            swarmpb_dot_v1_dot_coordinator__pb2.LocalRunRequest.SerializeToString,
-            swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def ListRuns(request,
@@ -341,7 +297,7 @@ class Coordinator:
             request,
             target,
             '/swarmpb.v1.Coordinator/RestoreRun',
-            swarmpb_dot_v1_dot_coordinator__pb2.SignedSpec.SerializeToString,
+            swarmpb_dot_v1_dot_coordinator__pb2.RestoreRunRequest.SerializeToString,
             swarmpb_dot_v1_dot_coordinator__pb2.RunInfo.FromString,
             options,
             channel_credentials,

@@ -33,8 +33,6 @@ class CoordinatorStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CoordinatorAsyncStub: ...
-    RegisterRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.LocalRunRequest, _coordinator_pb2.RunInfo]
-    """Loopback callers only; to be replaced by Admin.RegisterRun."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.ListRunsRequest, _coordinator_pb2.ListRunsReply]
     GetRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunInfo]
     """NOT_FOUND for an unknown run."""
@@ -44,9 +42,9 @@ class CoordinatorStub:
     """The envelope's payload is an AdmissionRequest, its kind "admission". PERMISSION_DENIED with the
     reason for a banned peer, a bad invitation, or a run that is not open.
     """
-    RestoreRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.SignedSpec, _coordinator_pb2.RunInfo]
+    RestoreRun: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.RestoreRunRequest, _coordinator_pb2.RunInfo]
     """From anybody, if the run's owner is one that this coordinator restores runs of; else
-    PERMISSION_DENIED. Idempotent for an equal spec.
+    PERMISSION_DENIED. Idempotent for an equal spec; of two orders the higher ones are kept.
     """
     GetProgress: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunProgress]
     GetReceipts: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.ReceiptsRequest, _coordinator_pb2.Receipts]
@@ -55,8 +53,6 @@ class CoordinatorStub:
 @_typing.type_check_only
 class CoordinatorAsyncStub(CoordinatorStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    RegisterRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.LocalRunRequest, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
-    """Loopback callers only; to be replaced by Admin.RegisterRun."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.ListRunsRequest, _coordinator_pb2.ListRunsReply]  # type: ignore[assignment]
     GetRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
     """NOT_FOUND for an unknown run."""
@@ -66,23 +62,15 @@ class CoordinatorAsyncStub(CoordinatorStub):
     """The envelope's payload is an AdmissionRequest, its kind "admission". PERMISSION_DENIED with the
     reason for a banned peer, a bad invitation, or a run that is not open.
     """
-    RestoreRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.SignedSpec, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
+    RestoreRun: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.RestoreRunRequest, _coordinator_pb2.RunInfo]  # type: ignore[assignment]
     """From anybody, if the run's owner is one that this coordinator restores runs of; else
-    PERMISSION_DENIED. Idempotent for an equal spec.
+    PERMISSION_DENIED. Idempotent for an equal spec; of two orders the higher ones are kept.
     """
     GetProgress: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.GetRunRequest, _coordinator_pb2.RunProgress]  # type: ignore[assignment]
     GetReceipts: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.ReceiptsRequest, _coordinator_pb2.Receipts]  # type: ignore[assignment]
     """What one peer was credited with, each receipt signed by the run's authority."""
 
 class CoordinatorServicer(metaclass=_abc_1.ABCMeta):
-    @_abc_1.abstractmethod
-    def RegisterRun(
-        self,
-        request: _coordinator_pb2.LocalRunRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_coordinator_pb2.RunInfo, _abc.Awaitable[_coordinator_pb2.RunInfo]]:
-        """Loopback callers only; to be replaced by Admin.RegisterRun."""
-
     @_abc_1.abstractmethod
     def ListRuns(
         self,
@@ -119,11 +107,11 @@ class CoordinatorServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def RestoreRun(
         self,
-        request: _coordinator_pb2.SignedSpec,
+        request: _coordinator_pb2.RestoreRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.RunInfo, _abc.Awaitable[_coordinator_pb2.RunInfo]]:
         """From anybody, if the run's owner is one that this coordinator restores runs of; else
-        PERMISSION_DENIED. Idempotent for an equal spec.
+        PERMISSION_DENIED. Idempotent for an equal spec; of two orders the higher ones are kept.
         """
 
     @_abc_1.abstractmethod

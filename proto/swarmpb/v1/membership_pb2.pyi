@@ -99,16 +99,18 @@ class SignedCertificate(_message.Message):
     def __init__(self, certificate: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class AdmissionRequest(_message.Message):
-    __slots__ = ("run_id", "spec_hash", "invite", "written_at_ms")
+    __slots__ = ("run_id", "spec_hash", "invite", "written_at_ms", "certificate")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_HASH_FIELD_NUMBER: _ClassVar[int]
     INVITE_FIELD_NUMBER: _ClassVar[int]
     WRITTEN_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     spec_hash: bytes
     invite: str
     written_at_ms: int
-    def __init__(self, run_id: _Optional[str] = ..., spec_hash: _Optional[bytes] = ..., invite: _Optional[str] = ..., written_at_ms: _Optional[int] = ...) -> None: ...
+    certificate: bytes
+    def __init__(self, run_id: _Optional[str] = ..., spec_hash: _Optional[bytes] = ..., invite: _Optional[str] = ..., written_at_ms: _Optional[int] = ..., certificate: _Optional[bytes] = ...) -> None: ...
 
 class Admission(_message.Message):
     __slots__ = ("certificate", "orders")

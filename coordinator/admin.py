@@ -1,0 +1,80 @@
+"""The gRPC face of the service `Admin`; the token has been checked before (`TokenGate`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+
+from coordinator.administration import Administration
+from coordinator.desk import Context, Desk, refuse
+from swarmpb.v1 import admin_pb2, admin_pb2_grpc, coordinator_pb2, membership_pb2, swarm_pb2
+
+
+class AdminServicer(admin_pb2_grpc.AdminServicer):
+    """Answers `swarmpb.v1.Admin`."""
+
+    def __init__(self, desk: Desk, administration: Administration) -> None:
+        self._desk = desk
+        self._administration = administration
+
+    async def GetAuthority(  # noqa: N802  named by the proto, like those below
+        self, request: admin_pb2.GetAuthorityRequest, context: Context
+    ) -> admin_pb2.Authority:
+        return admin_pb2.Authority(public_key=self._desk.authority.public_key)
+
+    async def RegisterRun(  # noqa: N802
+        self, request: admin_pb2.RegisterRunRequest, context: Context
+    ) -> coordinator_pb2.RunInfo:
+        return await self._desk.answer(context, self._register, request)
+
+    async def SetRunState(  # noqa: N802
+        self, request: admin_pb2.SetRunStateRequest, context: Context
+    ) -> coordinator_pb2.RunInfo:
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
+    async def DeleteRun(  # noqa: N802
+        self, request: coordinator_pb2.GetRunRequest, context: Context
+    ) -> admin_pb2.DeleteRunReply:
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
+    async def CreateInvite(  # noqa: N802
+        self, request: admin_pb2.CreateInviteRequest, context: Context
+    ) -> admin_pb2.Invite:
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
+    async def ListMembers(  # noqa: N802
+        self, request: admin_pb2.ListMembersRequest, context: Context
+    ) -> admin_pb2.ListMembersReply:
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
+    async def GetMember(  # noqa: N802
+        self, request: admin_pb2.MemberRequest, context: Context
+    ) -> admin_pb2.Member:
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
+    async def BanPeer(  # noqa: N802
+        self, request: admin_pb2.BanPeerRequest, context: Context
+    ) -> admin_pb2.Member:
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
+    async def UnbanPeer(  # noqa: N802
+        self, request: admin_pb2.MemberRequest, context: Context
+    ) -> admin_pb2.Member:
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
+    async def AdmitGuest(  # noqa: N802
+        self, request: swarm_pb2.Envelope, context: Context
+    ) -> membership_pb2.Admission:
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+
+    async def ListEvents(  # noqa: N802
+        self, request: admin_pb2.ListEventsRequest, context: Context
+    ) -> AsyncIterator[admin_pb2.RunEvent]:
+        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        yield admin_pb2.RunEvent()
+
+    # ---- in the worker's thread ----------------------------------------------------------
+
+    def _register(self, request: admin_pb2.RegisterRunRequest) -> coordinator_pb2.RunInfo:
+        return self._desk.info(self._administration.register(request))
