@@ -204,24 +204,25 @@ class Member:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of one peer's work in one round."""
+    """What became of one peer's work in one round. One for each (round, peer)."""
 
     peer_id: str
     round: int
     attempt: bytes
     claimed_tokens: int
-    """Its own word."""
+    """Its own word, as all members of the round were told; else as only the coordinator was."""
     merged_tokens: int
-    """By the manifest that others told; else its own word."""
+    """All of them or none: by the manifest that others told; else its own word."""
     included: bool
+    """The round merged its tokens: its work is in half of the vector's values or more."""
     reason: str
     """Why not in, or not in all parts."""
     observed: bool
     """Others told of the manifest."""
     witnesses: int
-    """Peers that told the same digest of this attempt as it did, itself among them."""
+    """Peers that told the same digest of this attempt, itself perhaps among them."""
     at: float
-    """Unix seconds: when the coordinator first heard of it."""
+    """Unix seconds: when the coordinator first heard of the round."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,8 @@ class Acknowledgement:
     """The run has ended, and its last model is not kept here yet."""
     orders: SignedOrders | None = None
     """What holds in the run, if the peer knows older orders only."""
+    wanted_rosters: tuple[bytes, ...] = ()
+    """Attempts whose manifest it is asked to tell."""
 
 
 @dataclass(frozen=True)
@@ -246,9 +249,15 @@ class PeerFacts:
     rounds: int
     """Committed rounds that merged its work,"""
     tokens: int
-    """and the tokens that they merged of it. Its own count starts anew with each of its starts."""
+    """and the tokens that they merged of it: sums of its receipts."""
     seen_seconds_ago: float
     live: bool
+    rounds_missed: int = 0
+    """Committed rounds with it as a member that merged nothing of it,"""
+    last_missed_reason: str = ""
+    """and why the last of them did not; empty: never, or not known."""
+    observed_tokens: int = 0
+    """Of its tokens, those that others told of; the rest is its own word."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def page(ledger: Ledger, wanted: Wanted, now: float) -> Participants:
 
 def participant(ledger: Ledger, peer: PeerState, now: float) -> Participant:
     """One row."""
-    tokens, merged = ledger.tokens_of(peer.peer_id), ledger.merged_tokens
+    credit, merged = ledger.credit_of(peer.peer_id), ledger.merged_tokens
     live = ledger.is_live(peer, now)
     return Participant(
         peer_id=peer.peer_id,
@@ -78,23 +78,23 @@ def participant(ledger: Ledger, peer: PeerState, now: float) -> Participant:
         live=live,
         phase=peer.phase,
         reason=redacted(peer.reason),
-        tokens=tokens,
-        share=min(1.0, tokens / merged) if merged else 0.0,
+        tokens=credit.tokens,
+        share=credit.tokens / merged if merged else 0.0,
         tokens_per_second=peer.tokens_per_second if live else 0.0,
         train_loss=peer.train_loss,
         round=peer.round,
-        rounds=ledger.rounds_of(peer.peer_id),
-        rounds_missed=0,
-        last_missed_reason="",
-        processor="",
-        cores=0,
-        memory_bytes=0,
-        accelerator="",
-        system="",
+        rounds=credit.rounds,
+        rounds_missed=credit.missed,
+        last_missed_reason=redacted(credit.last_missed[1]),
+        processor=redacted(peer.processor),
+        cores=peer.cores,
+        memory_bytes=peer.memory_bytes,
+        accelerator=redacted(peer.accelerator),
+        system=redacted(peer.system),
         version=redacted(peer.version),
-        upload=0,
-        download=0,
-        reach="",
+        upload=peer.upload,
+        download=peer.download,
+        reach=peer.reach,
         seen_seconds_ago=max(0.0, now - peer.received_at),
         joined_at=0.0,
         banned=False,

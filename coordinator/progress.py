@@ -7,8 +7,8 @@ so that the coordinator of a run with a million outcomes answers as fast as that
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter, deque
-from collections.abc import Set
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TypeVar
@@ -23,6 +23,7 @@ from coordinator.domain import (
     RunFacts,
     Validation,
 )
+from coordinator.receipts import NO_CREDIT, Change, Credit
 
 LIVE_SECONDS = 15.0
 """A peer that has been silent for longer is not counted as live."""
@@ -101,7 +102,8 @@ class Ledger:
     """What a run's progress needs to know of all reports so far.
 
     Each outcome and each validation must be added once (the store tells which are new), in the
-    order of arrival; the first word on a round's size and duration stands.
+    order of arrival; the first word on a round's size and duration stands. So must each change of
+    a receipt.
     """
 
     def __init__(self) -> None:
@@ -120,8 +122,7 @@ class Ledger:
         self._committed: dict[int, _Tally] = {}
         self._committed_attempts: set[bytes] = set()
         self._void: dict[bytes | int, _Tally] = {}
-        self._rounds_by_peer: Counter[str] = Counter()
-        self._tokens_by_peer: Counter[str] = Counter()
+        self._credits: defaultdict[str, Credit] = defaultdict(Credit)
         self._traffic: deque[int] = deque(maxlen=TRAFFIC_SAMPLES)
         self._disagreeing: set[int] = set()
         self._first_validation: Validation | None = None
@@ -152,6 +153,18 @@ class Ledger:
             # an attempt without a name is told from others by its round
             self._tally(self._void, outcome.attempt or outcome.round, outcome)
 
+    def credit(self, credits_: Mapping[str, Credit]) -> None:
+        """Begin with these sums, by peer id."""
+        self._credits.update(credits_)
+        self._merged_tokens = sum(it.tokens for it in credits_.values())
+
+    def correct(self, change: Change) -> None:
+        """Count a new receipt, or a changed one in place of what it said before."""
+        for receipt, sign in ((change.before, -1), (change.after, 1)):
+            if receipt is not None:
+                self._credits[receipt.peer_id].add(receipt, sign)
+                self._merged_tokens += sign * receipt.merged_tokens
+
     def add_validation(self, validation: Validation) -> None:
         """Take a loss on held-out text; of equal rounds the first word stands."""
         first, newest = self._first_validation, self._newest_validation
@@ -175,16 +188,20 @@ class Ledger:
 
     @property
     def merged_tokens(self) -> int:
-        """Those of all peers together, as told round by round."""
+        """Those of all peers together: the sum of all receipts."""
         return self._merged_tokens
+
+    def credit_of(self, peer_id: str) -> Credit:
+        """The sums of a peer's receipts."""
+        return self._credits.get(peer_id, NO_CREDIT)
 
     def tokens_of(self, peer_id: str) -> int:
         """Merged of one peer's work."""
-        return self._tokens_by_peer[peer_id]
+        return self.credit_of(peer_id).tokens
 
     def rounds_of(self, peer_id: str) -> int:
         """Committed rounds that merged a peer's work."""
-        return self._rounds_by_peer[peer_id]
+        return self.credit_of(peer_id).rounds
 
     @property
     def newest_commit(self) -> int:
@@ -240,9 +257,6 @@ class Ledger:
         self.round = max(self.round, outcome.round)
         self._tokens = max(self._tokens, outcome.run_tokens)
         if outcome.included:
-            self._rounds_by_peer[outcome.peer_id] += 1
-            self._tokens_by_peer[outcome.peer_id] += outcome.own_tokens
-            self._merged_tokens += outcome.own_tokens
             self._traffic.append(outcome.bytes_sent)
 
     def _take_back_void(self, attempt: bytes) -> None:
@@ -260,10 +274,14 @@ class Ledger:
         return tally
 
     def _peer_facts(self, peer: PeerState, now: float) -> PeerFacts:
+        credit = self.credit_of(peer.peer_id)
         return PeerFacts(
             state=peer,
-            rounds=self._rounds_by_peer[peer.peer_id],
-            tokens=self._tokens_by_peer[peer.peer_id],
+            rounds=credit.rounds,
+            tokens=credit.tokens,
+            rounds_missed=credit.missed,
+            last_missed_reason=credit.last_missed[1],
+            observed_tokens=credit.observed_tokens,
             seen_seconds_ago=max(0.0, now - peer.received_at),
             live=self.is_live(peer, now),
         )

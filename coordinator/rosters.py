@@ -1,4 +1,4 @@
-"""What peers tell of a round's manifest, and what becomes of it: a receipt. Values only.
+"""What peers tell of a round's manifest. Values only.
 
 Bounded by `intake`, like all of `domain`.
 """
@@ -6,9 +6,10 @@ Bounded by `intake`, like all of `domain`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class RosterEntry:
     """What a round's manifest says of one member."""
 
@@ -23,7 +24,7 @@ class RosterEntry:
     """Why it is not in all of them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Roster:
     """What one peer tells of the manifest of a committed round, because it was asked to."""
 
@@ -35,22 +36,10 @@ class Roster:
     members: tuple[RosterEntry, ...]
     """In the order of their peer ids, each once."""
 
+    def entry(self, peer_id: str) -> RosterEntry | None:
+        """What it says of a peer; None if that is no member."""
+        return self._by_peer.get(peer_id)
 
-@dataclass(frozen=True)
-class Receipt:
-    """What became of one peer's work in one round. One for each (round, peer)."""
-
-    peer_id: str
-    round: int
-    attempt: bytes
-    claimed_tokens: int
-    merged_tokens: int
-    included: bool
-    """At least in one part."""
-    reason: str
-    observed: bool
-    """Others told of the round's manifest, not only this peer."""
-    witnesses: int
-    """Peers that told the same digest of the state after this attempt."""
-    at_ms: int
-    """When this coordinator first heard of the round, in unix milliseconds."""
+    @cached_property
+    def _by_peer(self) -> dict[str, RosterEntry]:
+        return {entry.peer_id: entry for entry in self.members}

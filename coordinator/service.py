@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from coordinator.authority import Authority
+from coordinator.crediting import Crediting
 from coordinator.domain import (
     Acknowledgement,
     ForeignRunError,
@@ -73,6 +75,7 @@ class CoordinatorService:
             self.events.watch(run, self._ledgers[run_id])
         if authority is not None:
             authority.load(self._runs.values())
+        self._credits = {run_id: self._crediting(run_id) for run_id in self._runs}
 
     def register(self, signed: coordinator_pb2.SignedSpec) -> Run:
         """Take a run in; the same spec again changes nothing.
@@ -97,6 +100,7 @@ class CoordinatorService:
         self._runs[run.run_id] = run
         self._ledgers[run.run_id] = Ledger()
         self.events.watch(run, self._ledgers[run.run_id])
+        self._credits[run.run_id] = self._crediting(run.run_id)
         log.info("run %s registered, spec %s", run.run_id, run.spec_hash.hex())
         return run
 
@@ -212,10 +216,21 @@ class CoordinatorService:
                     taken.append(news)
                     answers[place] = self._acknowledged(after, new)
                 self._keep(taken, room)
-        except StorageError as error:
-            return dict.fromkeys(reports, error)
+        except BaseException as error:  # memory must not run ahead of the disk
+            for run_id in _by_run(taken):
+                self._credits[run_id].forget()
+            if isinstance(error, StorageError):
+                return dict.fromkeys(reports, error)
+            raise
         self._show(taken, room)
-        return answers
+        return {place: self._asking(reports[place], answers[place]) for place in reports}
+
+    def _asking(self, report: Report, answer: Answer) -> Answer:
+        """The answer, with what is wanted of its peer now that its report is kept."""
+        if isinstance(answer, RefusedError):
+            return answer
+        wanted = self._credits[report.run_id].wanted(report.peer.peer_id, self._now())
+        return replace(answer, wanted_rosters=wanted)
 
     def _acknowledged(self, after: PeerState, report: Report) -> Acknowledgement:
         return Acknowledgement(
@@ -236,6 +251,8 @@ class CoordinatorService:
             for peer_id in forgotten:
                 self._store.forget_peer(run_id, peer_id)
         self._store.keep_all(taken)
+        for run_id, news in _by_run(taken).items():
+            self._store.receipts.keep(run_id, self._credits[run_id].take(news))
 
     def _show(self, taken: Sequence[Report], room: Room) -> None:
         """In memory, what is on disk now."""
@@ -253,9 +270,13 @@ class CoordinatorService:
                 ledger.cover(news.coverage)
             if news.addresses:
                 ledger.addresses[news.peer.peer_id] = news.addresses
-        for run_id in {news.run_id for news in taken}:
-            of_run = [news for news in taken if news.run_id == run_id]
+        for run_id, of_run in _by_run(taken).items():
+            for change in self._credits[run_id].settle():
+                self._ledgers[run_id].correct(change)
             self.events.reported(run_id, self._ledgers[run_id], of_run)
+
+    def _crediting(self, run_id: str) -> Crediting:
+        return Crediting(partial(self._store.receipts.of_round, run_id))
 
     def pass_time(self) -> None:
         """Look what time has done to the runs; called every second or two."""
@@ -275,6 +296,13 @@ def one_of_each_peer(reports: Mapping[int, Report]) -> list[dict[int, Report]]:
         waves[told[peer]][place] = report
         told[peer] += 1
     return waves
+
+
+def _by_run(reports: Iterable[Report]) -> dict[str, list[Report]]:
+    found: dict[str, list[Report]] = {}
+    for report in reports:
+        found.setdefault(report.run_id, []).append(report)
+    return found
 
 
 def verified(signed: coordinator_pb2.SignedSpec) -> RunSpec:
@@ -304,6 +332,7 @@ def _unchanged(known: Run, signed: coordinator_pb2.SignedSpec) -> Run:
 
 def _read_ledger(store: Store, run_id: str) -> Ledger:
     ledger = Ledger()
+    ledger.credit(store.receipts.credits(run_id))
     for peer in store.peers(run_id):
         ledger.see(peer)
     for outcome in store.outcomes(run_id):

@@ -58,6 +58,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
             taken_row=taken.taken_row,
             model_wanted=taken.model_wanted,
             orders=taken.orders,
+            wanted_rosters=taken.wanted_rosters,
         )
 
     async def RestoreRun(  # noqa: N802

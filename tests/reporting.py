@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from coordinator.domain import Outcome, PeerState, Report, Validation
+from coordinator.rosters import Roster, RosterEntry
 from swarmpb.signing import PeerIdentity
 from swarmpb.v1 import coordinator_pb2, swarm_pb2
 
@@ -97,3 +98,19 @@ def signed_report(author: PeerIdentity, **fields: Any) -> swarm_pb2.Envelope:
     }
     message = coordinator_pb2.ProgressReport(**(values | fields))
     return author.seal("report", message.SerializeToString())
+
+
+def roster(round_number: int, *members: RosterEntry, **fields: Any) -> Roster:
+    """What a peer tells of the manifest of `outcome(round_number)`."""
+    values: dict[str, Any] = {
+        "attempt": f"attempt at {round_number}".encode(),
+        "digest": DIGEST,
+        "parts": 8,
+    }
+    entries = tuple(sorted(members, key=lambda it: it.peer_id))
+    return Roster(round=round_number, members=entries, **(values | fields))
+
+
+def entry(peer_id: str, tokens: int = 300, reason: str = "") -> RosterEntry:
+    """A member whose work is in; with a reason: left out."""
+    return RosterEntry(peer_id, tokens, 0 if reason else 8, not reason, reason)

@@ -128,6 +128,24 @@ Index(
     sqlite_where=outcomes.c.committed,
 )
 
+receipts = Table(
+    "receipts",
+    metadata,
+    _of_run(),
+    Column("peer_id", String, nullable=False),
+    Column("round", BigInteger, nullable=False),
+    Column("attempt", LargeBinary, nullable=False),
+    Column("claimed_tokens", BigInteger, nullable=False),
+    Column("merged_tokens", BigInteger, nullable=False),
+    Column("included", Boolean, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("observed", Boolean, nullable=False),
+    Column("witnesses", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    PrimaryKeyConstraint("run_id", "peer_id", "round"),
+    Index("receipts_of_a_round", "run_id", "round"),
+)
+
 validations = Table(
     "validations",
     metadata,

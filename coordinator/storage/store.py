@@ -20,6 +20,7 @@ from coordinator.storage import schema
 from coordinator.storage.database import Database, open_sqlite
 from coordinator.storage.events import EventStore
 from coordinator.storage.membership import MembershipStore
+from coordinator.storage.receipts import ReceiptStore
 from coordinator.storage.upsert import Insert, replacing
 
 _Value = TypeVar("_Value", PeerState, Outcome, Validation, Coverage)
@@ -32,6 +33,7 @@ class Store:
         self._database = database
         self.events = EventStore(database)
         self.membership = MembershipStore(database)
+        self.receipts = ReceiptStore(database)
 
     @classmethod
     def open(cls, path: Path) -> Store:

@@ -9,6 +9,7 @@ import pytest
 
 from coordinator.domain import Outcome, PeerState, RunFacts, Validation
 from coordinator.progress import DIGESTS_COUNTED, LIVE_SECONDS, ROUNDS_SHOWN, Ledger
+from coordinator.receipts import ReceiptBook
 from tests.reporting import DIGEST, OTHER_DIGEST, outcome, peer
 
 NOW = 1000.0
@@ -190,12 +191,18 @@ def test_traffic_is_the_median_over_peers_and_rounds_that_merged_their_work() ->
     assert run.bytes_sent_per_round == 300.0
 
 
-def test_a_peer_is_credited_with_the_rounds_that_merged_its_work() -> None:
-    run = facts(
-        [peer("QmAnna"), peer("QmBert")],
-        [outcome(1, "QmAnna"), outcome(2, "QmAnna"), outcome(1, "QmBert", included=False)],
-    )
-    assert {it.state.peer_id: it.rounds for it in run.peers} == {"QmAnna": 2, "QmBert": 0}
+def test_a_peer_is_credited_with_the_sum_of_its_receipts() -> None:
+    ledger, book = Ledger(), ReceiptBook()
+    ledger.see(peer("QmAnna"))
+    ledger.see(peer("QmBert"))
+    left_out: dict[str, Any] = {"included": False, "reason": "left out: hung up"}
+    for told in (outcome(1), outcome(2, own_tokens=500), outcome(1, "QmBert", **left_out)):
+        for change in book.hear(told, NOW):
+            ledger.correct(change)
+    anna, bert = ledger.facts(NOW).peers
+    assert (anna.rounds, anna.tokens, anna.rounds_missed) == (2, 800, 0)
+    assert (bert.rounds, bert.tokens, bert.rounds_missed) == (0, 0, 1)
+    assert (anna.last_missed_reason, bert.last_missed_reason) == ("", "left out: hung up")
 
 
 def test_validation_goes_from_the_lowest_round_to_the_highest_in_any_order() -> None:

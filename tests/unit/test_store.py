@@ -18,6 +18,7 @@ from coordinator.domain import (
     Invitation,
     Member,
     Outcome,
+    Receipt,
     Report,
     Run,
     StorageError,
@@ -38,6 +39,7 @@ RUN = Run(
     target_tokens=1000,
     created_at_ms=1,
 )
+RECEIPT = Receipt("QmAnna", 1, b"one", 300, 300, True, "", True, 3, 1000.0)
 VALIDATION = Validation("QmAnna", 2, 2000, 4.5)
 COVERAGE = Coverage(round=4, pass_chunks=1000, passes=0, merged_once=110, merged_again=2)
 
@@ -396,6 +398,7 @@ def test_a_deleted_run_is_gone_with_all_that_is_known_of_it(path: Path) -> None:
             store.membership.set_orders(run_id, b"signed")
             store.membership.put_member(run_id, Member("QmAnna"))
             store.membership.add_invitation(run_id, Invitation(b"s", None, 100.0, 2.0))
+            store.receipts.keep(run_id, [RECEIPT])
         store.delete_run("demo")
         assert [it.run_id for it in store.runs()] == ["other"]
         with store.together() as connection:

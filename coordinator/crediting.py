@@ -1,0 +1,83 @@
+"""What one run's peers are credited with: their words taken, and whom to ask for a manifest.
+
+Knows no disk: receipts that are not in memory any more are had from whoever keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from coordinator.asking import Asking
+from coordinator.domain import Receipt, Report
+from coordinator.receipts import Change, ReceiptBook
+from coordinator.rosters import Roster
+
+Recall = Callable[[int], Iterable[Receipt]]
+"""The receipts of a round that are kept."""
+
+
+class Crediting:
+    """The receipts of one run."""
+
+    def __init__(self, recall: Recall, book: ReceiptBook | None = None) -> None:
+        self._recall = recall
+        self._book = book or ReceiptBook()
+        self._asking = Asking()
+        self._unsettled: Sequence[Report] = ()
+        self._changes: list[Change] = []
+
+    def take(self, news: Sequence[Report]) -> list[Receipt]:
+        """The receipts that new outcomes, and the rosters that were asked for, change.
+
+        They are to be kept together with the reports; then comes `settle`, or else `forget`.
+        """
+        self._unsettled, self._changes = news, []
+        for report in news:
+            at = report.peer.received_at
+            for outcome in report.outcomes:
+                if outcome.committed and outcome.attempt:
+                    self._find(outcome.round)
+                    self._changes += self._book.hear(outcome, at)
+            for roster in self._expected(report):
+                self._find(roster.round)
+                self._changes += self._book.tell(report.peer.peer_id, roster, at)
+        return [change.after for change in self._changes]
+
+    def settle(self) -> list[Change]:
+        """What was taken is kept; the changes, in order."""
+        for report in self._unsettled:
+            peer_id = report.peer.peer_id
+            for outcome in report.outcomes:
+                if outcome.committed and outcome.attempt:
+                    self._asking.heard(peer_id, outcome.round, outcome.attempt)
+            for roster in self._expected(report):
+                different = self._book.rosters_told(roster.round, roster.attempt)
+                self._asking.told(peer_id, roster.round, roster.attempt, different)
+        changes, self._unsettled, self._changes = self._changes, (), []
+        return changes
+
+    def forget(self) -> None:
+        """What was taken could not be kept: it is not known here either."""
+        for report in self._unsettled:
+            outcomes = {outcome.round for outcome in report.outcomes}
+            for round_ in outcomes | {roster.round for roster in report.rosters}:
+                self._book.forget(round_)
+        self._unsettled, self._changes = (), []
+
+    def wanted(self, peer_id: str, now: float) -> tuple[bytes, ...]:
+        """The attempts whose roster this peer is asked for with the answer to its report."""
+        return self._asking.wanted(peer_id, now)
+
+    def renewed(self, receipts: Iterable[Receipt]) -> list[Receipt]:
+        """Kept receipts, with the witnesses that are known by now."""
+        return [self._book.renewed(receipt) for receipt in receipts]
+
+    def _expected(self, news: Report) -> Iterator[Roster]:
+        """The rosters that its peer was asked for and has not told."""
+        for roster in news.rosters:
+            if self._asking.expects(news.peer.peer_id, roster.round, roster.attempt):
+                yield roster
+
+    def _find(self, round_: int) -> None:
+        if not self._book.knows(round_):
+            self._book.recall(round_, self._recall(round_))
