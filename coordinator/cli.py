@@ -294,3 +294,30 @@ def show(run_id: str, address: str, as_json: bool) -> None:
         display.print_json({"info": display.plain(info), "progress": display.plain(progress)})
     else:
         display.print_run(info, progress)
+
+
+@run.command(epilog="Example: coordinator run export my-run ./model")
+@click.argument("run_id", metavar="ID")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@ask
+@as_json
+def export(run_id: str, folder: Path, address: str, as_json: bool) -> None:
+    """Write a run's newest model to FOLDER, for `from_pretrained`.
+
+    It is fetched from the run's peers, as most of them hold it, and checked by its digest; the
+    model of a run that has ended is what its coordinator kept.
+    """
+    from coordinator import display
+    from coordinator.client import CoordinatorClient
+    from coordinator.model_keeper import KeptModels
+    from coordinator.run_export import export_run
+
+    with CoordinatorClient(address) as coordinator:
+        info = coordinator.run(run_id)
+    kept = KeptModels(config.state_dir() / "models")
+    with display.progress_line(quiet=as_json) as tell:
+        facts = export_run(info, kept, folder, tell)
+    if as_json:
+        display.print_json({**facts, "folder": str(folder)})
+    else:
+        display.print_export(facts, folder)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import Message
@@ -68,6 +70,33 @@ def print_run(info: coordinator_pb2.RunInfo, progress: coordinator_pb2.RunProgre
     if progress.peers:
         console.print()
         console.print(_peers_table(progress.peers))
+
+
+def print_export(facts: dict[str, Any], folder: Path) -> None:
+    """Which model was written, and where."""
+    held = ""
+    if facts["peers"]:
+        held = f", as {facts['holders']} of {facts['peers']} peers hold it"
+    digest = str(facts["state_digest"])
+    console = Console(highlight=False)
+    console.print(
+        Text(
+            f"round {facts['round']}, {facts['tokens']:,} tokens, state {digest[:16]}{held}\n"
+            f"the model is in {folder}"
+        ),
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def progress_line(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """For words on how far something is: one line on a terminal that changes, else nothing."""
+    console = Console(stderr=True, highlight=False)
+    if quiet or not console.is_terminal:
+        yield lambda words: None
+        return
+    with console.status("starting: a few seconds") as status:
+        yield lambda words: status.update(Text(words))
 
 
 def percent(part: int, whole: int) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import PeerIdentity
 
+COMMAND = [sys.executable, "-m", "peer.export_process"]
 END_SECONDS = 5.0
 """After its lifeline was cut, it may take so long to end; then it is killed."""
 _LAST_WORDS = 300
@@ -50,11 +51,15 @@ class Exporter:
         # a file: nobody reads it while the export is at work
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "peer.export_process"],
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
         )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def __enter__(self) -> Exporter:
         return self
