@@ -142,6 +142,13 @@ def test_two_peers_train_a_run_to_its_target_and_leave_a_model(home: Home) -> No
         assert progress.tokens >= spec.stop.tokens
         assert [it.finished_by for it in progress.rounds if it.committed] == [2] * progress.round
         assert progress.validation_loss < progress.first_validation_loss
+
+        # its peers are gone: the coordinator has kept the model
+        kept = home.path / "kept"
+        done = home.run("run", "export", "tiny", str(kept), "--coordinator", server.address)
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"the model is in {kept}")
+        weights = [(it / "model.safetensors").read_bytes() for it in (model, kept)]
+        assert weights[0] == weights[1]
         assert server.stop() == (0, "")
     assert_it_writes(model)
 
@@ -187,6 +194,22 @@ def test_a_lone_peer_trains_and_says_whom_it_needs(shared: Swarm) -> None:
     later = anna.until(lambda it: it.inner_steps > enough, 60, "inner steps for three rounds")
     assert (later.round, later.digest, later.tokens) == (alone.round, alone.digest, alone.tokens)
     assert later.pending_tokens > alone.pending_tokens
+
+
+def test_an_owner_takes_the_model_while_the_run_goes_on(swarm: Swarm) -> None:
+    before = swarm.progress().round
+    model = swarm.home.path / "taken"
+    done = swarm.home.run(
+        "run", "export", "tiny", str(model), "--coordinator", swarm.server.address, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["round"] >= before
+    assert facts["holders"] >= 2, "the state is that of most peers"
+    assert (model / "model.safetensors").stat().st_size > 4 * facts["parameters"]
+    assert {it.name for it in swarm.progress().peers} == {it.name for it in swarm.peers}, (
+        "who fetches the model is no peer of the run"
+    )
 
 
 def test_a_peer_that_leaves_and_comes_back_disturbs_nobody(swarm: Swarm) -> None:
