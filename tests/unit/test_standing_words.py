@@ -148,7 +148,7 @@ def test_a_long_reason_is_cut() -> None:
     assert len(read_orders(signed(reason="x" * 10_000), RUN).reason) == MAX_REASON
 
 
-@pytest.mark.parametrize("peer_id", [ANNA, BERT])
+@pytest.mark.parametrize("peer_id", [ANNA, BERT], ids=["anna", "bert"])
 def test_a_ban_names_a_peer_by_its_id_and_nobody_else(peer_id: str) -> None:
     banning = read_orders(signed(banned=[id_digest(peer_id)]), RUN)
     assert [it for it in (ANNA, BERT) if banning.bans(it)] == [peer_id]
