@@ -12,7 +12,7 @@ from typing import Protocol
 
 from coordinator.domain import Event, Report, Run, StorageError
 from coordinator.happenings.happening import Happening
-from coordinator.happenings.watch import Expected, RunWatch
+from coordinator.happenings.watch import Expected, RunWatch, Standing
 from coordinator.progress import Ledger
 from swarmpb.spec import parse_canonical
 
@@ -78,6 +78,10 @@ class EventLog:
     def intervals(self, run_id: str) -> Sequence[float]:
         """Seconds between a run's commits lately, for `coordinator.stalling`."""
         return self._watches[run_id].intervals
+
+    def standing(self, run_id: str) -> Standing:
+        """How a run is just now, as far as its watch knows."""
+        return self._watches[run_id].standing(self._now())
 
     def _tell(self, events: list[Event]) -> None:
         """A disk that takes nothing delays events; it does not take the report back."""

@@ -23,7 +23,14 @@ Column = Literal[
     "train_loss",
     "round",
     "rounds",
+    "processor",
+    "cores",
+    "memory_bytes",
+    "accelerator",
     "version",
+    "upload",
+    "download",
+    "reach",
     "seen_seconds_ago",
 ]
 """What the table can be sorted by."""
@@ -37,7 +44,7 @@ class Wanted:
     """Which rows of the table are asked for."""
 
     search: str = ""
-    """Part of a name, peer id, phase or version, whatever its case."""
+    """Part of a name, peer id, phase, version or machine, whatever its case."""
     sort: Column = "tokens"
     descending: bool = True
     live: bool | None = None
@@ -94,7 +101,7 @@ def participant(ledger: Ledger, peer: PeerState, now: float) -> Participant:
         version=redacted(peer.version),
         upload=peer.upload,
         download=peer.download,
-        reach=peer.reach,
+        reach=redacted(peer.reach),
         seen_seconds_ago=max(0.0, now - peer.received_at),
         joined_at=0.0,
         banned=False,
@@ -107,8 +114,9 @@ def shown_name(name: str, peer_id: str) -> str:
 
 
 def _text_of(peer: PeerState) -> str:
+    machine = f"{peer.processor} {peer.accelerator} {peer.system} {peer.reach}"
     name = shown_name(peer.name, peer.peer_id)
-    return f"{name} {peer.peer_id} {peer.phase} {peer.version}".casefold()
+    return f"{name} {peer.peer_id} {peer.phase} {peer.version} {machine}".casefold()
 
 
 _FIGURES: dict[str, Callable[[Ledger, PeerState], Any]] = {
@@ -120,7 +128,14 @@ _FIGURES: dict[str, Callable[[Ledger, PeerState], Any]] = {
     "train_loss": lambda _, peer: peer.train_loss,
     "round": lambda _, peer: peer.round,
     "rounds": lambda ledger, peer: ledger.rounds_of(peer.peer_id),
-    "version": lambda _, peer: peer.version,
+    "processor": lambda _, peer: peer.processor.casefold() or None,
+    "cores": lambda _, peer: peer.cores or None,
+    "memory_bytes": lambda _, peer: peer.memory_bytes or None,
+    "accelerator": lambda _, peer: peer.accelerator.casefold() or None,
+    "version": lambda _, peer: peer.version or None,
+    "upload": lambda _, peer: peer.upload or None,
+    "download": lambda _, peer: peer.download or None,
+    "reach": lambda _, peer: peer.reach or None,
     # the longest ago is what was received first
     "seen_seconds_ago": lambda _, peer: -peer.received_at,
 }

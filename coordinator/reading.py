@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from coordinator import participants, views
-from coordinator.domain import Event, UnknownPeerError
+from coordinator import headline, participants, views
+from coordinator.domain import Event, Run, UnknownPeerError
 from coordinator.redaction import redacted
 from coordinator.service import CoordinatorService
 from coordinator.storage.events import EventStore
+from swarmpb.membership import StandingOrders
 from swarmpb.spec import RunSpec, parse_canonical
 
 WEEK_SECONDS = 7 * 86_400.0
@@ -49,63 +50,40 @@ class Reading:
         self,
         service: CoordinatorService,
         events: EventStore,
+        orders: Callable[[str], StandingOrders | None],
         join_command: Callable[[str], str],
         now: Callable[[], float],
     ) -> None:
-        """`join_command`: what a volunteer types to join a run; `now` tells unix seconds."""
+        """`orders`: what holds in a run, by its id; None: nobody speaks for it.
+
+        `join_command`: what a volunteer types to join a run; `now` tells unix seconds."""
         self._service = service
         self._events = events
+        self._orders = orders
         self._join_command = join_command
         self._now = now
         self._specs: dict[str, RunSpec] = {}
 
     def runs(self) -> tuple[views.RunLine, ...]:
         """All runs, the oldest first."""
-        return tuple(self._line(run.run_id) for run in self._service.runs())
+        return tuple(
+            headline.line(run, self._service.ledger(run.run_id), self._wishes(run), self._now())
+            for run in self._service.runs()
+        )
 
     def overview(self, run_id: str) -> views.RunOverview:
         """The headline of a run."""
-        run, ledger, now = self._service.run(run_id), self._service.ledger(run_id), self._now()
-        spec, facts = self._spec(run_id), ledger.headline(now)
-        coverage = facts.coverage
-        chunks = coverage.pass_chunks if coverage else 0
-        heard = max((peer.received_at for peer in ledger.peers.values()), default=None)
-        return views.RunOverview(
-            run_id=run_id,
-            description=run.description,
-            now=now,
-            model=spec.model.architecture,
+        run = self._service.run(run_id)
+        return headline.overview(
+            run=run,
+            spec=self._spec(run_id),
+            ledger=self._service.ledger(run_id),
+            wishes=self._wishes(run),
+            standing=self._service.events.standing(run_id),
+            past=headline.Past(),
             parameters=None,
-            state="open",
-            condition="training" if facts.peers_live else "waiting",
-            reason="" if facts.peers_live else "no peer is live; join with the command below",
-            invite_only=False,
             join_command=self._join_command(run_id),
-            owner=run.owner_key.hex(),
-            spec_hash=run.spec_hash.hex(),
-            created_at=run.created_at_ms / 1000,
-            round=facts.round,
-            tokens=facts.tokens,
-            target_tokens=run.target_tokens,
-            progress=min(1.0, facts.tokens / run.target_tokens),
-            seconds_left=None,
-            tokens_per_second=facts.tokens_per_second,
-            peers_live=facts.peers_live,
-            peers_ever=len(ledger.peers),
-            train_loss=facts.train_loss,
-            validation_loss=facts.validation_loss,
-            first_validation_loss=facts.first_validation_loss,
-            validation_round=None,
-            validation_seconds_ago=None,
-            rounds_committed=facts.rounds_committed,
-            rounds_void=facts.rounds_void,
-            last_round_seconds_ago=None,
-            digests_agree=facts.digests_agree,
-            bytes_sent_per_round=facts.bytes_sent_per_round,
-            report_seconds_ago=None if heard is None else max(0.0, now - heard),
-            text_seen_once=coverage.merged_once / chunks if coverage and chunks else None,
-            text_seen_again=coverage.merged_again / chunks if coverage and chunks else None,
-            passes=coverage.passes if coverage else None,
+            now=self._now(),
         )
 
     def series(self, run_id: str, points: int, since: float) -> views.Series:
@@ -187,18 +165,8 @@ class Reading:
             text=redacted(event.text),
         )
 
-    def _line(self, run_id: str) -> views.RunLine:
-        run, ledger = self._service.run(run_id), self._service.ledger(run_id)
-        return views.RunLine(
-            run_id=run_id,
-            description=run.description,
-            state="open",
-            created_at=run.created_at_ms / 1000,
-            peers_live=self._service.peers_live(run_id),
-            round=ledger.round,
-            tokens=ledger.tokens,
-            target_tokens=run.target_tokens,
-        )
+    def _wishes(self, run: Run) -> headline.Wishes:
+        return headline.Wishes.of(run, self._orders(run.run_id))
 
     def _spec(self, run_id: str) -> RunSpec:
         """Read once: a spec never changes."""

@@ -33,7 +33,11 @@ class Stage:
         self.store = store
         self.service = CoordinatorService(store)
         self.reading = Reading(
-            self.service, store.events, lambda run_id: f"peer join --run {run_id}", CLOCK.now
+            self.service,
+            store.events,
+            lambda _: None,
+            lambda run_id: f"peer join --run {run_id}",
+            CLOCK.now,
         )
         self.worker = worker
         self.url = url

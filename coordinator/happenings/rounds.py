@@ -40,9 +40,12 @@ class VoidRounds:
         self._settling: dict[bytes | int, _Attempt] = {}
         self._allowance = Allowance(VOIDS_TOLD, VOIDS_SECONDS)
         self._newest = ""
+        self.newest = ""
+        """Why the newest attempt came to nothing; empty: a round was committed since."""
 
     def reported(self, outcome: Outcome, now: float) -> None:
         if outcome.committed:
+            self.newest = ""
             self._settling.pop(outcome.attempt, None)
             return
         key = outcome.attempt or outcome.round
@@ -60,6 +63,7 @@ class VoidRounds:
             if key not in ledger.void_attempts:
                 continue
             self._newest = f"round {attempt.round} void: {attempt.reason or 'no reason told'}"
+            self.newest = attempt.reason
             if self._allowance.take(now):
                 yield Happening(EventKind.ROUND_VOID, self._newest, round=attempt.round)
         more = self._allowance.collect(now)
@@ -85,6 +89,11 @@ class Agreement:
                 self._diverged = event.kind is EventKind.DIVERGED
                 if event.round is not None:
                     self._round = event.round
+
+    @property
+    def diverged_round(self) -> int | None:
+        """A round whose members hold different states, None if they are one."""
+        return self._round if self._diverged else None
 
     def reported(self, outcome: Outcome) -> None:
         if not (outcome.committed and outcome.digest):
@@ -147,6 +156,10 @@ class Movement:
     def intervals(self) -> Sequence[float]:
         """Seconds between commits, of the newest rounds since this coordinator started."""
         return self._intervals
+
+    def waiting(self, now: float) -> float:
+        """Seconds in which nothing but a commit has been missing."""
+        return max(0.0, now - self._since)
 
     def reported(self, outcome: Outcome, now: float) -> Iterator[Happening]:
         if not outcome.committed or outcome.round <= self._newest:

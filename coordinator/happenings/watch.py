@@ -29,6 +29,20 @@ class Expected:
     """It is finished: peers may go."""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What a watch knows of how a run is just now."""
+
+    waiting: float
+    """Seconds in which nothing but a commit has been missing."""
+    intervals: Sequence[float]
+    """Seconds between commits, of the newest rounds since this coordinator started."""
+    diverged_round: int | None
+    """Whose members were told to hold different states, and have not come together since."""
+    newest_void: str
+    """Why the newest attempt came to nothing; empty: a round was committed since."""
+
+
 class RunWatch:
     """Of one run. The ledger that is handed in is that run's, after the reports."""
 
@@ -49,6 +63,15 @@ class RunWatch:
     def intervals(self) -> Sequence[float]:
         """Seconds between commits, of the newest rounds since this coordinator started."""
         return self._movement.intervals
+
+    def standing(self, now: float) -> Standing:
+        """How the run is at `now`, for those who look at it."""
+        return Standing(
+            waiting=self._movement.waiting(now),
+            intervals=self._movement.intervals,
+            diverged_round=self._agreement.diverged_round,
+            newest_void=self._voids.newest,
+        )
 
     def reported(self, ledger: Ledger, news: Iterable[Report], now: float) -> list[Event]:
         """What the reports tell; `news` are those that the ledger has just taken in."""
