@@ -23,6 +23,7 @@ Column = Literal[
     "train_loss",
     "round",
     "rounds",
+    "rounds_missed",
     "processor",
     "cores",
     "memory_bytes",
@@ -53,7 +54,9 @@ class Wanted:
     limit: int = 100
 
 
-def page(ledger: Ledger, wanted: Wanted, now: float) -> Participants:
+def page(
+    ledger: Ledger, wanted: Wanted, now: float, is_banned: Callable[[str], bool]
+) -> Participants:
     """The rows asked for; who has no figure in that column comes last."""
     peers: Iterable[PeerState] = ledger.peers.values()
     if wanted.live is not None:
@@ -62,7 +65,7 @@ def page(ledger: Ledger, wanted: Wanted, now: float) -> Participants:
         part = wanted.search.casefold()
         peers = (peer for peer in peers if part in _text_of(peer))
     figure = _FIGURES[wanted.sort]
-    figures = [(figure(ledger, peer), peer.peer_id, peer) for peer in peers]
+    figures = [(figure(ledger, peer, now), peer.peer_id, peer) for peer in peers]
     known = [it for it in figures if it[0] is not None]
     # ids differ, so peers themselves are never compared
     known.sort(reverse=wanted.descending)
@@ -71,23 +74,22 @@ def page(ledger: Ledger, wanted: Wanted, now: float) -> Participants:
     return Participants(
         total=len(figures),
         offset=wanted.offset,
-        rows=tuple(participant(ledger, peer, now) for _, _, peer in rows),
+        rows=tuple(participant(ledger, peer, now, is_banned(peer.peer_id)) for _, _, peer in rows),
     )
 
 
-def participant(ledger: Ledger, peer: PeerState, now: float) -> Participant:
+def participant(ledger: Ledger, peer: PeerState, now: float, banned: bool) -> Participant:
     """One row."""
     credit, merged = ledger.credit_of(peer.peer_id), ledger.merged_tokens
-    live = ledger.is_live(peer, now)
     return Participant(
         peer_id=peer.peer_id,
         name=shown_name(peer.name, peer.peer_id),
-        live=live,
+        live=ledger.is_live(peer, now),
         phase=peer.phase,
         reason=redacted(peer.reason),
         tokens=credit.tokens,
         share=credit.tokens / merged if merged else 0.0,
-        tokens_per_second=peer.tokens_per_second if live else 0.0,
+        tokens_per_second=_speed(ledger, peer, now),
         train_loss=peer.train_loss,
         round=peer.round,
         rounds=credit.rounds,
@@ -104,7 +106,7 @@ def participant(ledger: Ledger, peer: PeerState, now: float) -> Participant:
         reach=redacted(peer.reach),
         seen_seconds_ago=max(0.0, now - peer.received_at),
         joined_at=0.0,
-        banned=False,
+        banned=banned,
     )
 
 
@@ -113,29 +115,35 @@ def shown_name(name: str, peer_id: str) -> str:
     return redacted(name).strip() or f"peer …{peer_id[-SHORT_ID:]}"
 
 
+def _speed(ledger: Ledger, peer: PeerState, now: float) -> float:
+    """Tokens per second; who is away trains none."""
+    return peer.tokens_per_second if ledger.is_live(peer, now) else 0.0
+
+
 def _text_of(peer: PeerState) -> str:
     machine = f"{peer.processor} {peer.accelerator} {peer.system} {peer.reach}"
     name = shown_name(peer.name, peer.peer_id)
     return f"{name} {peer.peer_id} {peer.phase} {peer.version} {machine}".casefold()
 
 
-_FIGURES: dict[str, Callable[[Ledger, PeerState], Any]] = {
-    "name": lambda _, peer: shown_name(peer.name, peer.peer_id).casefold(),
-    "phase": lambda _, peer: peer.phase,
-    "tokens": lambda ledger, peer: ledger.tokens_of(peer.peer_id),
-    "share": lambda ledger, peer: ledger.tokens_of(peer.peer_id),
-    "tokens_per_second": lambda _, peer: peer.tokens_per_second,
-    "train_loss": lambda _, peer: peer.train_loss,
-    "round": lambda _, peer: peer.round,
-    "rounds": lambda ledger, peer: ledger.rounds_of(peer.peer_id),
-    "processor": lambda _, peer: peer.processor.casefold() or None,
-    "cores": lambda _, peer: peer.cores or None,
-    "memory_bytes": lambda _, peer: peer.memory_bytes or None,
-    "accelerator": lambda _, peer: peer.accelerator.casefold() or None,
-    "version": lambda _, peer: peer.version or None,
-    "upload": lambda _, peer: peer.upload or None,
-    "download": lambda _, peer: peer.download or None,
-    "reach": lambda _, peer: peer.reach or None,
+_FIGURES: dict[str, Callable[[Ledger, PeerState, float], Any]] = {
+    "name": lambda _, peer, __: shown_name(peer.name, peer.peer_id).casefold(),
+    "phase": lambda _, peer, __: peer.phase,
+    "tokens": lambda ledger, peer, _: ledger.tokens_of(peer.peer_id),
+    "share": lambda ledger, peer, _: ledger.tokens_of(peer.peer_id),
+    "tokens_per_second": lambda ledger, peer, now: _speed(ledger, peer, now),
+    "train_loss": lambda _, peer, __: peer.train_loss,
+    "round": lambda _, peer, __: peer.round,
+    "rounds_missed": lambda ledger, peer, _: ledger.credit_of(peer.peer_id).missed,
+    "rounds": lambda ledger, peer, _: ledger.rounds_of(peer.peer_id),
+    "processor": lambda _, peer, __: peer.processor.casefold() or None,
+    "cores": lambda _, peer, __: peer.cores or None,
+    "memory_bytes": lambda _, peer, __: peer.memory_bytes or None,
+    "accelerator": lambda _, peer, __: peer.accelerator.casefold() or None,
+    "version": lambda _, peer, __: peer.version or None,
+    "upload": lambda _, peer, __: peer.upload or None,
+    "download": lambda _, peer, __: peer.download or None,
+    "reach": lambda _, peer, __: peer.reach or None,
     # the longest ago is what was received first
-    "seen_seconds_ago": lambda _, peer: -peer.received_at,
+    "seen_seconds_ago": lambda _, peer, __: -peer.received_at,
 }

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coordinator import headline, participants, views
-from coordinator.domain import Event, Run, UnknownPeerError
+from coordinator.domain import Event, Receipt, Run, UnknownPeerError
 from coordinator.redaction import redacted
 from coordinator.service import CoordinatorService
-from coordinator.storage.events import EventStore
+from coordinator.storage.store import Store
 from swarmpb.membership import StandingOrders
 from swarmpb.spec import RunSpec, parse_canonical
 
@@ -49,7 +49,7 @@ class Reading:
     def __init__(
         self,
         service: CoordinatorService,
-        events: EventStore,
+        store: Store,
         orders: Callable[[str], StandingOrders | None],
         join_command: Callable[[str], str],
         now: Callable[[], float],
@@ -58,7 +58,7 @@ class Reading:
 
         `join_command`: what a volunteer types to join a run; `now` tells unix seconds."""
         self._service = service
-        self._events = events
+        self._store = store
         self._orders = orders
         self._join_command = join_command
         self._now = now
@@ -94,7 +94,8 @@ class Reading:
 
     def participants(self, run_id: str, wanted: participants.Wanted) -> views.Participants:
         """A page of the table."""
-        return participants.page(self._service.ledger(run_id), wanted, self._now())
+        ledger = self._service.ledger(run_id)
+        return participants.page(ledger, wanted, self._now(), self._banned(run_id))
 
     def participant(self, run_id: str, peer_id: str) -> views.Participant:
         """One row of it; `UnknownPeerError` if the run has no such peer."""
@@ -102,12 +103,15 @@ class Reading:
         peer = ledger.peers.get(peer_id)
         if peer is None:
             raise UnknownPeerError(run_id, peer_id)
-        return participants.participant(ledger, peer, self._now())
+        return participants.participant(ledger, peer, self._now(), self._banned(run_id)(peer_id))
 
     def receipts(self, run_id: str, peer_id: str, before: int | None, limit: int) -> views.Receipts:
         """At most `limit` receipts of rounds before `before`; None: the newest."""
         self.participant(run_id, peer_id)
-        return views.Receipts((), None, None)
+        # one more than asked tells whether there is anything older
+        found = self._store.receipts.of_peer(run_id, peer_id, before, limit + 1)
+        shown = tuple(_receipt(receipt) for receipt in found[:limit])
+        return views.Receipts(shown, shown[-1].round if len(found) > limit else None, None)
 
     def leaderboard(self, run_id: str, period: Literal["all", "week"]) -> views.Leaderboard:
         """Who has contributed most, of all time or in the last seven days."""
@@ -115,7 +119,7 @@ class Reading:
         if period == "week":
             return views.Leaderboard(period, self._now() - WEEK_SECONDS, ())
         wanted = participants.Wanted(limit=LEADERS)
-        rows = participants.page(ledger, wanted, self._now()).rows
+        rows = participants.page(ledger, wanted, self._now(), self._banned(run_id)).rows
         return views.Leaderboard(
             period,
             run.created_at_ms / 1000,
@@ -133,21 +137,20 @@ class Reading:
 
     def events(self, run_id: str, before: int | None, limit: int) -> views.Events:
         """At most `limit` events with numbers below `before`; None: the newest."""
-        # one more than asked tells whether there is anything older
-        found = self._events.newest(before, run_id, limit + 1)
+        found = self._store.events.newest(before, run_id, limit + 1)
         shown = tuple(self._event(event) for event in found[:limit])
         return views.Events(shown, shown[-1].number if len(found) > limit else None)
 
     def happened(self, run_id: str, after: int, upto: int) -> tuple[views.EventLine, ...]:
         """The newest `CAUGHT_UP` events with numbers in this range, the oldest first."""
         self._service.run(run_id)
-        found = self._events.newest(upto + 1, run_id, CAUGHT_UP)
+        found = self._store.events.newest(upto + 1, run_id, CAUGHT_UP)
         return tuple(self._event(event) for event in reversed(found) if event.number > after)
 
     def news(self, run_id: str, since: Cursor | None) -> News:
         """What is new `since` then; None: only how the run stands."""
         overview = self.overview(run_id)
-        found = self._events.newest(None, run_id, 1 if since is None else CAUGHT_UP)
+        found = self._store.events.newest(None, run_id, 1 if since is None else CAUGHT_UP)
         newest = found[0].number if found else 0
         new = () if since is None else self.happened(run_id, since.event, newest)
         return News(overview, (), new, Cursor(newest))
@@ -168,8 +171,25 @@ class Reading:
     def _wishes(self, run: Run) -> headline.Wishes:
         return headline.Wishes.of(run, self._orders(run.run_id))
 
+    def _banned(self, run_id: str) -> Callable[[str], bool]:
+        orders = self._orders(run_id)
+        return orders.bans if orders is not None and orders.banned else lambda _: False
+
     def _spec(self, run_id: str) -> RunSpec:
         """Read once: a spec never changes."""
         if run_id not in self._specs:
             self._specs[run_id] = parse_canonical(self._service.run(run_id).spec)
         return self._specs[run_id]
+
+
+def _receipt(receipt: Receipt) -> views.ReceiptLine:
+    return views.ReceiptLine(
+        round=receipt.round,
+        at=receipt.at,
+        claimed_tokens=receipt.claimed_tokens,
+        merged_tokens=receipt.merged_tokens,
+        included=receipt.included,
+        reason=redacted(receipt.reason),
+        observed=receipt.observed,
+        witnesses=receipt.witnesses,
+    )

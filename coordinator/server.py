@@ -135,7 +135,7 @@ async def _running(
         def join_command(run_id: str) -> str:
             return f"peer join --run {run_id} --coordinator {dialled}"
 
-        reading = Reading(service, store.events, lambda _: None, join_command, CLOCK.now)
+        reading = Reading(service, store, authority.orders, join_command, CLOCK.now)
         http_port = listener.getsockname()[1]
         await held.enter_async_context(dashboard(reading, worker, listener))
 

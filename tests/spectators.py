@@ -34,7 +34,7 @@ class Stage:
         self.service = CoordinatorService(store)
         self.reading = Reading(
             self.service,
-            store.events,
+            store,
             lambda _: None,
             lambda run_id: f"peer join --run {run_id}",
             CLOCK.now,

@@ -52,7 +52,6 @@ PURE = {
     "coordinator.happenings.presence",
     "coordinator.happenings.rounds",
     "coordinator.happenings.watch",
-    "coordinator.participants",
     "coordinator.progress",
     "coordinator.receipts",
     "coordinator.redaction",
