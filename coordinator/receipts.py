@@ -22,6 +22,9 @@ from coordinator.rosters import Roster
 KEPT_WORDS = 50_000
 """Of one run's peers on its newest rounds, in memory; about 400 bytes each."""
 NO_MEMBER = "left out: no member of this round, as others tell"
+NO_WORK = "no inner work yet"
+"""What peers say of a member that has only listened."""
+NOT_MISSED = frozenset({NO_MEMBER, NO_WORK})
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Credit:
         if receipt.included:
             self.rounds += sign
             return
-        if receipt.reason == NO_MEMBER:
+        if receipt.reason in NOT_MISSED:
             return
         self.missed += sign
         if sign > 0 and receipt.round >= self.last_missed[0]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import ColumnElement, case, func, select
 
 from coordinator.domain import Receipt
-from coordinator.receipts import NO_MEMBER, Credit
+from coordinator.receipts import NOT_MISSED, Credit
 from coordinator.storage import schema
 from coordinator.storage.database import Database
 from coordinator.storage.upsert import replacing
@@ -46,7 +46,7 @@ class ReceiptStore:
     def credits(self, run_id: str) -> dict[str, Credit]:
         """By peer, the sums of its receipts."""
         table = schema.receipts
-        missed = table.c.included.is_(False) & (table.c.reason != NO_MEMBER)
+        missed = table.c.included.is_(False) & table.c.reason.not_in(NOT_MISSED)
         sums = (
             select(
                 table.c.peer_id,

@@ -137,8 +137,7 @@ class Adoption:
             answered = exchange.answered(manifest.parts)
             self._history.feedback.keep(exchange.work, included, answered)
         member = self._member(manifest)
-        reason = left_out_reason(manifest, member) if attempt.cut.tokens else "no inner work yet"
-        return outcome_of(attempt, manifest, reason, self._own)
+        return outcome_of(attempt, manifest, left_out_reason(manifest, member), self._own)
 
     def _member(self, manifest: Manifest) -> int:
         return manifest.roster.index(self._own)

@@ -272,6 +272,21 @@ class Fp16(_Blockwise):
         return 1.0 if magnitudes.max(initial=0) <= self._ONE else float("inf")
 
 
+def first_unsound(codec: Codec, data: Bytes, values: int) -> int | None:
+    """The index of the first of `values` values that is not finite or too large; None: none is.
+
+    For bytes of the right length.
+    """
+    for where in slabs(values):
+        decoded = np.empty(where.stop - where.start, np.float32)
+        with np.errstate(all="ignore"):  # unsound values are what is looked for
+            codec.decode_slab(data, where.start, decoded)
+            unsound = np.flatnonzero(~(np.abs(decoded) <= MAX_ABSOLUTE))
+        if unsound.size:
+            return int(where.start + unsound[0])
+    return None
+
+
 def objection_to(largest: float) -> str:
     """Why values with this largest magnitude are refused; empty if they are not."""
     if not np.isfinite(largest):

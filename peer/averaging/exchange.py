@@ -211,7 +211,8 @@ class Exchange:
         absent = set(range(len(self.roster.members))) - self._uploading - {self._own}
         self.lost |= absent
         for member in absent:
-            self._leave_out(member, f"nothing came within {silence:.1f} s")
+            for owned in self.owned:
+                owned.give_up(member, f"nothing came within {silence:.1f} s")
 
     def _leave_out(self, member: int, reason: str) -> None:
         for owned in self.owned:

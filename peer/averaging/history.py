@@ -134,9 +134,14 @@ class History:
         """The round that led to a state."""
         return self._rounds.get(digest)
 
-    def part(self, attempt: bytes, index: int) -> HeldPart | None:
-        """A kept part, if this peer has it."""
+    def round_of(self, attempt: bytes) -> KeptRound | None:
+        """The round that an attempt led to."""
         for kept in self._rounds.values():
             if kept.manifest.roster.attempt == attempt:
-                return kept.held.get(index)
+                return kept
         return None
+
+    def part(self, attempt: bytes, index: int) -> HeldPart | None:
+        """A kept part, if this peer has it."""
+        kept = self.round_of(attempt)
+        return kept.held.get(index) if kept is not None else None

@@ -213,7 +213,7 @@ async def _compile(
         attempt.foreseen = await anyio.to_thread.run_sync(
             rounds.archive.outer_step, base, tokens, roster, held, branch
         )
-    state, left_out = attempt.foreseen, left_out_of(parts, reports)
+    state, left_out = attempt.foreseen, left_out_of(roster, parts, reports)
     merge = branch.merge if branch else None
     manifest = Manifest(roster, parts, state.tokens, state.digest, left_out, merge)
     return Decision(manifest=manifest_message(manifest, rounds.spec))

@@ -24,6 +24,9 @@ from peer.averaging.roster import (
 from swarmpb.spec import RunSpec
 from swarmpb.v1 import swarm_pb2
 
+NO_WORK = "no inner work yet"
+"""Why a member was only a listener; the coordinator knows these words too."""
+
 
 @dataclass(frozen=True)
 class ManifestPart:
@@ -113,15 +116,19 @@ def _most_held(said: Mapping[_Story, list[int]]) -> ManifestPart:
 
 
 def left_out_of(
-    parts: Sequence[ManifestPart], reports: Mapping[int, Report]
+    roster: Roster, parts: Sequence[ManifestPart], reports: Mapping[int, Report]
 ) -> tuple[LeftOut, ...]:
-    """Who is not in a part that is agreed on, with the reason that a report has for it."""
-    return first_left_out(
-        entry
-        for member in sorted(reports)
+    """Who is not in a part that is agreed on, with the reason that a report has for it.
+
+    Its owner's before any other: it may have heard of a late member after it had answered.
+    """
+    told = [
+        (roster.parts[entry.part].owner != member, member, entry)
+        for member in reports
         for entry in reports[member].left_out
         if not parts[entry.part].void and entry.member not in parts[entry.part].included
-    )
+    ]
+    return first_left_out(entry for *_, entry in sorted(told, key=lambda it: it[:2]))
 
 
 def first_left_out(entries: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
@@ -165,15 +172,26 @@ def merged_tokens(roster: Roster, parts: Sequence[ManifestPart]) -> int:
 
 def left_out_reason(manifest: Manifest, member: int) -> str:
     """Why a member's work is not, or not all, in the round; empty if it is."""
+    if not manifest.roster.tokens[member]:
+        return NO_WORK
+    index, why = _missed(manifest, member)
+    parts = len(included_parts(manifest, member))
+    if parts and why:
+        return f"in {parts} of {len(manifest.parts)} parts; part {index}: {why}"
+    return why if not why or why.startswith("refused: ") else f"left out: {why}"
+
+
+def _missed(manifest: Manifest, member: int) -> tuple[int, str]:
+    """The first part that a member's work is not in, and why; no reason: it is in all."""
     for left_out in manifest.left_out:
         if left_out.member == member:
-            return f"part {left_out.part}: {left_out.reason}"
+            return left_out.part, left_out.reason
     for index, part in enumerate(manifest.parts):
         if part.void:
-            return f"part {index} is void: its owner was lost"
-        if manifest.roster.tokens[member] and member not in part.included:
-            return f"part {index}: its owner does not say why"
-    return ""
+            return index, "void, its owner was lost"
+        if member not in part.included:
+            return index, "its owner does not say why"
+    return -1, ""
 
 
 def manifest_message(manifest: Manifest, spec: RunSpec) -> swarm_pb2.Manifest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import anyio.to_thread
 
-from peer.averaging.codecs import Bytes, Codec, FlatVector
+from peer.averaging.codecs import Bytes, Codec, FlatVector, first_unsound
 from peer.averaging.parts import HeldPart, LeftOut, Part, encoded_mean
 from peer.averaging.roster import MAX_LEFT_OUT_REASON, Roster
 
@@ -27,6 +27,8 @@ class PartOwner:
         self._residual = residual
         self._offered: dict[int, Bytes] = {}
         self._left_out: dict[int, str] = {}
+        self._given_up: dict[int, float] = {}
+        """When, by the event loop's clock."""
         self._waiting = {index for index, tokens in enumerate(roster.tokens) if tokens}
         self._complete = anyio.Event()
         if not self._waiting:
@@ -36,12 +38,35 @@ class PartOwner:
         """Take a member's bytes, or leave the member out and say why."""
         problem = self._codec.objection(data, self.part.values)  # less than a thread would cost
         if member not in self._waiting:
+            self._note_late(member)
             return  # sent twice, or too late: the first word stands
         if problem:
-            self._left_out[member] = f"refused: {problem}"
+            self._left_out[member] = f"refused: {problem}{self._which(data)}"
         else:
             self._offered[member] = data
         self._settle(member)
+
+    def _which(self, data: Bytes) -> str:
+        """Which parameter it is that may not be used, if that can be told."""
+        if len(data) != self._codec.encoded_bytes(self.part.values):
+            return ""
+        at = first_unsound(self._codec, data, self.part.values)
+        return "" if at is None else f" (parameter {self.part.start + at})"
+
+    def _note_late(self, member: int) -> None:
+        """Who was not waited for any longer has come after all: how late is worth knowing."""
+        given_up = self._given_up.pop(member, None)
+        if given_up is not None:
+            seconds = anyio.current_time() - given_up
+            self._left_out[member] = f"arrived {seconds:.1f} s late"
+            if self.held is not None:
+                self.held = self.held.explained(self._entries())
+
+    def give_up(self, member: int, reason: str) -> None:
+        """It took too long."""
+        if member in self._waiting:
+            self._given_up[member] = anyio.current_time()
+            self.leave_out(member, reason)
 
     def leave_out(self, member: int, reason: str) -> None:
         """Do not wait for a member any longer."""
@@ -53,9 +78,8 @@ class PartOwner:
         """Make the answer once all have offered, or after `seconds`."""
         with anyio.move_on_after(seconds):
             await self._complete.wait()
-        for member in self._waiting:
-            self._left_out[member] = f"did not arrive within {seconds:.1f} s"
-        self._waiting = set()
+        for member in list(self._waiting):
+            self.give_up(member, f"did not arrive within {seconds:.1f} s")
         if self._offered:
             self.held = await anyio.to_thread.run_sync(self._average)
         self.answered.set()
@@ -72,9 +96,11 @@ class PartOwner:
         encoded, self.lost = encoded_mean(
             self._codec, self.part.values, contributions, self._residual
         )
-        left_out = (
+        self._offered.clear()
+        return HeldPart(tuple(included), self._entries(), encoded)
+
+    def _entries(self) -> tuple[LeftOut, ...]:
+        return tuple(
             LeftOut(it, why[:MAX_LEFT_OUT_REASON], self.part.index)
             for it, why in sorted(self._left_out.items())
         )
-        self._offered.clear()
-        return HeldPart(tuple(included), tuple(left_out), encoded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -126,6 +127,12 @@ class HeldPart:
         hasher = blake3(np.array(self.included, dtype="<u4").tobytes())
         hasher.update(self.encoded)
         object.__setattr__(self, "digest", hasher.digest())
+
+    def explained(self, left_out: tuple[LeftOut, ...]) -> HeldPart:
+        """The same answer, which its digest does not tell from this one, with other reasons."""
+        same = copy(self)
+        object.__setattr__(same, "left_out", left_out)
+        return same
 
     def is_what(self, digest: bytes, included: tuple[int, ...]) -> bool:
         """Whether others speak of this answer: a digest can be told with other members."""

@@ -234,7 +234,7 @@ async def test_a_member_that_freezes_before_its_upload_is_left_out() -> None:
                 assert part.included == (0, 1)
         assert "void" in swarm.peers[1].reason
         await comes_back(swarm, 2, True)
-        assert frozen.reason == f"part 0: nothing came within {SILENCE:.1f} s"
+        assert frozen.reason == f"left out: nothing came within {SILENCE:.1f} s"
         assert not frozen.outcomes[-1].merged
         await everything_is_merged_by_the_next_round(swarm, 2)
 
@@ -263,7 +263,8 @@ async def test_an_owner_that_freezes_before_its_first_answer_loses_its_parts() -
         manifest = swarm.peers[0].manifest
         void = [index for index, part in enumerate(manifest.parts) if part.void]
         assert void == owned_by(manifest, 2)
-        assert swarm.peers[0].reason == f"part {void[0]} is void: its owner was lost"
+        in_parts = f"in {12 - len(void)} of 12 parts"
+        assert swarm.peers[0].reason == f"{in_parts}; part {void[0]}: void, its owner was lost"
         await comes_back(swarm, 2, True)
         await everything_is_merged_by_the_next_round(swarm, 2)
 
@@ -537,7 +538,7 @@ async def test_a_member_that_sends_too_slowly_is_left_out_but_not_of_the_round()
         assert len(swarm.finished(1)) == 3
         swarm.assert_agreement(1)
         assert COLLECT <= swarm.seconds() <= COLLECT + 0.1, "its answers came while it sent"
-        assert slow.reason == f"part 0: did not arrive within {COLLECT:.1f} s"
+        assert slow.reason == f"in 4 of 12 parts; part 0: did not arrive within {COLLECT:.1f} s"
         swarm.assert_made_of_the_work_in_it(base)
         heal()
         await everything_is_merged_by_the_next_round(swarm, 2)
@@ -561,7 +562,7 @@ async def test_a_member_that_comes_too_late_is_left_out_and_answered_all_the_sam
         assert len(swarm.finished(1)) == 3
         swarm.assert_agreement(1)
         assert swarm.seconds() <= PROMPT
-        assert late.reason == f"part 0: nothing came within {SILENCE:.1f} s"
+        assert late.reason == f"left out: nothing came within {SILENCE:.1f} s"
         heal()
         await everything_is_merged_by_the_next_round(swarm, 2)
 

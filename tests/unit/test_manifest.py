@@ -16,6 +16,7 @@ from peer.averaging.coverage import MAX_AHEAD, MAX_DONE, Chunks
 from peer.averaging.links import Link
 from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import (
+    NO_WORK,
     Manifest,
     ManifestPart,
     Report,
@@ -184,7 +185,7 @@ def test_reasons_are_those_of_parts_that_are_agreed_on() -> None:
         1: report(left_out=[LeftOut(0, "void anyway", 1)]),
         0: report(left_out=[LeftOut(1, "is in this one", 2)]),
     }
-    assert left_out_of(parts, reports) == (LeftOut(1, "late", 0),)
+    assert left_out_of(roster(), parts, reports) == (LeftOut(1, "late", 0),)
 
 
 def test_the_reason_of_the_first_part_counts_whoever_tells_it() -> None:
@@ -194,8 +195,8 @@ def test_the_reason_of_the_first_part_counts_whoever_tells_it() -> None:
         2: report(left_out=[LeftOut(1, "hung up", 0)]),
     }
     expected = (LeftOut(1, "hung up", 0),)
-    assert left_out_of(parts, reports) == expected
-    assert left_out_of(parts, dict(reversed(reports.items()))) == expected
+    assert left_out_of(roster(), parts, reports) == expected
+    assert left_out_of(roster(), parts, dict(reversed(reports.items()))) == expected
 
 
 stories = st.builds(
@@ -280,7 +281,7 @@ def test_what_a_leader_compiles_its_members_can_read() -> None:
         2: report(*story[1:]),
     }
     parts = compile_parts(roster(), reports)
-    told = Manifest(roster(), parts, 400, DIGEST, left_out_of(parts, reports))
+    told = Manifest(roster(), parts, 400, DIGEST, left_out_of(roster(), parts, reports))
     assert parse_manifest(manifest_message(told, SPEC), SPEC, PARAMETERS) == told
 
 
@@ -343,10 +344,24 @@ def test_void_parts_merge_nobodys_work() -> None:
 
 def test_a_member_is_told_why_its_work_is_not_in_the_round() -> None:
     told = manifest()
-    assert left_out_reason(told, 1) == "part 1: late"
-    assert left_out_reason(told, 0) == "part 2 is void: its owner was lost"
+    assert left_out_reason(told, 1) == "in 1 of 3 parts; part 1: late"
+    assert left_out_reason(told, 0) == "in 2 of 3 parts; part 2: void, its owner was lost"
     whole = replace(told, parts=told.parts[:1] * 3, left_out=())
     assert left_out_reason(whole, 0) == ""
-    assert left_out_reason(whole, 2) == "", "who has only listened misses nothing"
+    assert left_out_reason(whole, 2) == NO_WORK, "who has only listened misses nothing"
     silent = replace(told, parts=(told.parts[1],) * 3, left_out=())
-    assert left_out_reason(silent, 1) == "part 0: its owner does not say why"
+    assert left_out_reason(silent, 1) == "left out: its owner does not say why"
+    refused = replace(silent, left_out=(LeftOut(1, "refused: not finite (parameter 7)", 0),))
+    assert left_out_reason(refused, 1) == "refused: not finite (parameter 7)"
+
+
+def test_of_several_words_on_one_part_its_owners_counts() -> None:
+    """It may have heard of a late member after it had answered."""
+    parts = (part((0,)), part((0,)), part((0,)))
+    owner = roster().parts[1].owner
+    other = next(it for it in range(3) if it != owner)
+    reports = {
+        owner: report(left_out=[LeftOut(1, "arrived 3.2 s late", 1)]),
+        other: report(left_out=[LeftOut(1, "did not arrive within 6.0 s", 1)]),
+    }
+    assert left_out_of(roster(), parts, reports) == (LeftOut(1, "arrived 3.2 s late", 1),)
