@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from peer.events import Effect, Phase, Stop
+from peer.events import Effect, Phase, Stop, Train, WrapUp
 from peer.membership import Position
+from peer.orders import Course
 from swarmpb.spec import RunSpec
 
 
@@ -22,6 +23,8 @@ class Peer:
     """The run's round as its coordinator knows it; 0 if nobody has reported one."""
     known_tokens: int = 0
     """Merged in the run, as its coordinator knows it."""
+    course: Course = field(default_factory=Course)
+    """What the run's owner wants of this peer."""
     phase: Phase = Phase.STARTING
     reason: str = "starting the trainer"
     trainer_ready: bool = False
@@ -57,6 +60,39 @@ class Peer:
 def enter(peer: Peer, phase: Phase, reason: str) -> Peer:
     """Be in a phase, for a reason that a person can act on."""
     return replace(peer, phase=phase, reason=reason)
+
+
+def work(peer: Peer, reason: str) -> Peer:
+    """Be at work, for a reason; or stand by, if the run is paused."""
+    if peer.course.paused:
+        return enter(peer, Phase.PAUSED, peer.course.paused)
+    return enter(peer, Phase.TRAINING, reason)
+
+
+def train(peer: Peer) -> Peer:
+    """Let the trainer do inner steps, unless the run is paused."""
+    return do(peer, Train(on=not peer.course.paused))
+
+
+def stop_tokens(peer: Peer) -> int:
+    """Merged tokens at which the run ends."""
+    return peer.course.stop_tokens or peer.spec.stop.tokens
+
+
+def is_over(peer: Peer) -> bool:
+    """Whether the run has reached its end, by its tokens or because its owner says so."""
+    return bool(peer.course.finished) or peer.run_tokens >= stop_tokens(peer)
+
+
+def ending(peer: Peer) -> str:
+    """Why the run is over."""
+    return peer.course.finished or "the run has reached its target"
+
+
+def end_run(peer: Peer) -> Peer:
+    """Hand over, and leave."""
+    peer = enter(peer, Phase.LEAVING, f"{ending(peer)}: handing over")
+    return do(replace(peer, finished=True), Train(on=False), WrapUp())
 
 
 def do(peer: Peer, *effects: Effect) -> Peer:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from peer.membership import Position, SwarmView
+from peer.orders import Course
 
 
 class Phase(str, Enum):
@@ -16,6 +17,7 @@ class Phase(str, Enum):
     SYNCING = "syncing"
     TRAINING = "training"
     AVERAGING = "averaging"
+    PAUSED = "paused"
     LEAVING = "leaving"
     STOPPED = "stopped"
 
@@ -137,6 +139,13 @@ class LeaveAsked:
 
 
 @dataclass(frozen=True)
+class OrdersGiven:
+    """What the run's owner wants of this peer has changed."""
+
+    course: Course
+
+
+@dataclass(frozen=True)
 class WrappedUp:
     """The run's last state is evaluated and, if asked for, written out."""
 
@@ -144,7 +153,7 @@ class WrappedUp:
 Event = (
     TrainerReady | TrainerLost | SwarmJoined | SwarmLost | ViewSeen | StateAdopted | StateDropped
     | SyncProgress | Synchronised | SyncFailed | Forked | TakeInFailed | FellBehind | AttemptBegan
-    | AttemptEnded | LeaveAsked | WrappedUp
+    | AttemptEnded | LeaveAsked | OrdersGiven | WrappedUp
 )  # fmt: skip
 
 
@@ -192,6 +201,11 @@ class Train:
 
 
 @dataclass(frozen=True)
+class KeepCheckpoint:
+    """Write one now."""
+
+
+@dataclass(frozen=True)
 class RestartTrainer:
     smaller: bool
     """With half the micro-batch: the last one ran out of memory."""
@@ -217,6 +231,7 @@ Effect = (
     | TakeIn
     | Lead
     | Train
+    | KeepCheckpoint
     | RestartTrainer
     | WrapUp
     | Stop

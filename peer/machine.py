@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from peer.condition import Peer, do, enter, stop
+from peer.condition import Peer, do, end_run, enter, is_over, stop, train, work
 from peer.events import (
     AttemptBegan,
     AttemptEnded,
@@ -19,7 +19,9 @@ from peer.events import (
     Event,
     FellBehind,
     Forked,
+    KeepCheckpoint,
     LeaveAsked,
+    OrdersGiven,
     Phase,
     RestartTrainer,
     StateAdopted,
@@ -35,7 +37,6 @@ from peer.events import (
     TrainerReady,
     ViewSeen,
     WrappedUp,
-    WrapUp,
 )
 from peer.outlook import view_seen
 from swarmpb.exits import Exit
@@ -46,6 +47,7 @@ DISTRUST_SECONDS = 10.0
 MAX_TRAINER_RESTARTS = 5
 """So many in an hour: a machine that fails now and then may go on for weeks."""
 RESTARTS_COUNT_SECONDS = 3600.0
+_BANNED = "this peer is banned from run {run} by its owner; ask them why"
 
 
 def step(peer: Peer, event: Event, now: float) -> tuple[Peer, tuple[Effect, ...]]:
@@ -60,7 +62,7 @@ def _trainer_ready(peer: Peer, event: TrainerReady, now: float) -> Peer:
     peer = replace(peer, trainer_ready=True)
     if peer.phase is Phase.LEAVING:
         return do(peer, Train(on=False))
-    return do(peer, Train(on=True)) if peer.position else _joining(peer)
+    return train(peer) if peer.position else _joining(peer)
 
 
 def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
@@ -121,14 +123,13 @@ def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
     )
     if peer.phase is Phase.LEAVING:
         return peer
-    if event.run_tokens >= peer.spec.stop.tokens:
-        ending = enter(peer, Phase.LEAVING, "the run has reached its target: handing over")
-        return do(replace(ending, finished=True), Train(on=False), WrapUp())
+    if is_over(peer):
+        return end_run(peer)
     if not peer.trainer_ready:
         return enter(peer, Phase.JOINING, "building the model")
     if peer.syncing is not None:
-        return do(peer, Train(on=True))
-    return do(enter(peer, Phase.TRAINING, f"round {event.position.round + 1}"), Train(on=True))
+        return train(peer)
+    return train(work(peer, f"round {event.position.round + 1}"))
 
 
 def _state_dropped(peer: Peer, event: StateDropped, now: float) -> Peer:
@@ -144,7 +145,7 @@ def _synchronised(peer: Peer, event: Synchronised, now: float) -> Peer:
     peer = replace(peer, syncing=None)
     if peer.phase is not Phase.SYNCING or peer.position is None:
         return peer
-    return enter(peer, Phase.TRAINING, f"round {peer.position.round + 1}")
+    return work(peer, f"round {peer.position.round + 1}")
 
 
 def _sync_failed(peer: Peer, event: SyncFailed, now: float) -> Peer:
@@ -152,8 +153,8 @@ def _sync_failed(peer: Peer, event: SyncFailed, now: float) -> Peer:
     peer = replace(peer, syncing=None, distrusted=(*peer.distrusted, (event.position, until)))
     if peer.phase is Phase.LEAVING:
         return peer
-    phase = Phase.JOINING if peer.position is None else Phase.TRAINING
-    return enter(peer, phase, f"could not get round {event.position.round}: {event.reason}")
+    why = f"could not get round {event.position.round}: {event.reason}"
+    return enter(peer, Phase.JOINING, why) if peer.position is None else work(peer, why)
 
 
 def _forked(peer: Peer, event: Forked, now: float) -> Peer:
@@ -162,8 +163,8 @@ def _forked(peer: Peer, event: Forked, now: float) -> Peer:
     peer = replace(peer, syncing=None, yields_since=since)
     if peer.phase is Phase.LEAVING or peer.position is None:
         return peer
-    return enter(
-        peer, Phase.TRAINING, f"the swarm was split after round {event.common_round}: waiting for "
+    return work(
+        peer, f"the swarm was split after round {event.common_round}: waiting for "
         f"the larger half, at round {event.position.round}, to take this one's rounds in",
     )  # fmt: skip
 
@@ -197,7 +198,7 @@ def _attempt_ended(peer: Peer, event: AttemptEnded, now: float) -> Peer:
     if event.committed:
         return peer
     return replace(
-        enter(peer, Phase.TRAINING, f"the last try at a round was void: {event.reason}"),
+        work(peer, f"the last try at a round was void: {event.reason}"),
         failed_leaders=peer.failed_leaders | {event.leader},
         retry_at=now + RETRY_SECONDS,
     )
@@ -214,6 +215,34 @@ def _leave_asked(peer: Peer, event: LeaveAsked, now: float) -> Peer:
         return stop(peer, 0, "asked to leave")
     peer = enter(replace(peer, finished=False), Phase.LEAVING, "leaving after this round")
     return do(peer, Train(on=False))
+
+
+def _orders_given(peer: Peer, event: OrdersGiven, now: float) -> Peer:
+    before, peer = peer.course, replace(peer, course=event.course)
+    if event.course.banned:
+        return stop(peer, Exit.BANNED, _BANNED.format(run=peer.spec.run_id))
+    if peer.phase is Phase.LEAVING or peer.position is None:
+        return peer
+    if bool(before.paused) != bool(event.course.paused):
+        peer = _pause(peer) if event.course.paused else _resume(peer, now)
+    # an end that has come is seen with the next view: what is under way is finished first
+    return work(peer, peer.reason) if peer.phase is Phase.PAUSED else peer
+
+
+def _pause(peer: Peer) -> Peer:
+    """A round under way is finished, a download too; then this peer stands by."""
+    if peer.phase is Phase.TRAINING:
+        peer = enter(peer, Phase.PAUSED, peer.course.paused)
+    return do(train(peer), KeepCheckpoint())
+
+
+def _resume(peer: Peer, now: float) -> Peer:
+    # nobody's rest counts: not as time since the last round, nor as patience with a split
+    since = None if peer.yields_since is None else now
+    peer = replace(peer, adopted_at=now, due_since=None, yields_since=since)
+    if peer.phase is Phase.PAUSED and peer.position is not None:
+        peer = enter(peer, Phase.TRAINING, f"round {peer.position.round + 1}")
+    return train(peer)
 
 
 def _wrapped_up(peer: Peer, event: WrappedUp, now: float) -> Peer:
@@ -237,5 +266,6 @@ _HANDLERS: dict[type[Event], Callable[[Peer, Any, float], Peer]] = {
     AttemptBegan: _attempt_began,
     AttemptEnded: _attempt_ended,
     LeaveAsked: _leave_asked,
+    OrdersGiven: _orders_given,
     WrappedUp: _wrapped_up,
 }

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
 from peer.averaging.links import UNKNOWN, Link, parse_link
 from peer.averaging.malformed import DIGEST_BYTES
+from peer.orders import NO_RANK, Rank
 from swarmpb.addresses import dialable
 from swarmpb.spec import RoundSpec
 from swarmpb.v1 import swarm_pb2
@@ -29,7 +30,9 @@ MAX_ADDRESSES = 8
 MAX_RECENT = 16
 LEADER_PATIENCE = 3.0
 """Seconds after which the next peer in the order leads instead of a silent one."""
-AT_WORK = frozenset({"training", "averaging"})
+AT_WORK = frozenset({"training", "averaging", "paused"})
+"""Those that can be asked for a round. A paused one refuses, and counts: of a swarm in which some
+have heard of the end of a pause and some have not, no part makes rounds that the others do not."""
 GONE = frozenset({"stopped"})
 
 
@@ -59,6 +62,10 @@ class PeerFacts:
     """Its state is from a checkpoint; it has finished no round since."""
     yields: bool = False
     """Its half of a split swarm waits to be taken into the other."""
+    orders: Rank = NO_RANK
+    """Of the newest orders that it knows."""
+    certificate: bytes = b""
+    """What lets it take part in a run by invitation; not checked."""
 
     def expected_tokens(self, now: float) -> float:
         """Tokens trained since its last round by now, as far as the record lets one guess."""
@@ -71,6 +78,12 @@ class SwarmView:
     """The live peers of a run, the viewer included if its record has arrived."""
 
     peers: tuple[PeerFacts, ...] = ()
+    outsiders: tuple[PeerFacts, ...] = ()
+    """Live as well, but they may not take part: what they say is not believed."""
+
+    def orders_named(self) -> dict[str, Rank]:
+        """By peer id; also outsiders', since an outsider may be one by old orders only."""
+        return {it.peer_id: it.orders for it in (*self.peers, *self.outsiders)}
 
     def others(self, own: str) -> tuple[PeerFacts, ...]:
         return tuple(peer for peer in self.peers if peer.peer_id != own)
@@ -102,14 +115,33 @@ def parse_record(peer_id: str, payload: bytes, now: float) -> PeerFacts | None:
         tuple(it for it in record.recent[:MAX_RECENT] if len(it) == DIGEST_BYTES),
         record.resumed,
         record.yields,
+        (record.orders_serial, record.orders_sequence),
+        record.certificate,
     )
 
 
-def view_of(payloads: Mapping[str, bytes], now: float) -> SwarmView:
-    """The view that the live records of a run give; now: unix seconds."""
+def everybody(peer_id: str, certificate: bytes) -> bool:
+    """Whom a run without orders lets take part."""
+    return True
+
+
+def view_of(
+    payloads: Mapping[str, bytes],
+    now: float,
+    admits: Callable[[str, bytes], bool] = everybody,
+) -> SwarmView:
+    """The view that the live records of a run give; now: unix seconds.
+
+    admits: whether a peer id with this certificate may take part.
+    """
     parsed = (parse_record(peer_id, payload, now) for peer_id, payload in payloads.items())
-    alive = (facts for facts in parsed if facts is not None and facts.phase not in GONE)
-    return SwarmView(tuple(sorted(alive, key=lambda facts: facts.peer_id)))
+    alive = [facts for facts in parsed if facts is not None and facts.phase not in GONE]
+    alive.sort(key=lambda facts: facts.peer_id)
+    here = [admits(facts.peer_id, facts.certificate) for facts in alive]
+    return SwarmView(
+        tuple(facts for facts, admitted in zip(alive, here, strict=True) if admitted),
+        tuple(facts for facts, admitted in zip(alive, here, strict=True) if not admitted),
+    )
 
 
 def holders_of(others: Sequence[PeerFacts], at: Position) -> list[str]:

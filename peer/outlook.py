@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from peer import halves, membership
-from peer.condition import Peer, do, enter, stop
+from peer.condition import Peer, do, end_run, ending, enter, is_over, stop, stop_tokens, work
 from peer.events import (
     BeginFromSeed,
     Lead,
@@ -52,8 +52,12 @@ def view_seen(peer: Peer, event: ViewSeen, now: float) -> Peer:
         return _enter(peer, event, at, now)
     if at is not None and halves.is_behind(own, at, event.ancestors):
         return _synchronise(peer, event, at, now)
-    peer = _take_in(replace(peer, yields_since=None), event)
-    return _train_or_lead(peer, event, own, now)
+    if is_over(peer):
+        return end_run(peer)
+    peer = replace(peer, yields_since=None)
+    if peer.course.paused:
+        return work(peer, peer.reason)
+    return _train_or_lead(_take_in(peer, event), event, own, now)
 
 
 def _own_facts(peer: Peer, event: ViewSeen) -> PeerFacts | None:
@@ -89,10 +93,11 @@ def _enter(peer: Peer, event: ViewSeen, at: Position | None, now: float) -> Peer
         return _synchronise(peer, event, at, now)
     if any(other.position for other in others):
         return peer  # all of them distrusted: the reason says why
-    if peer.known_tokens >= peer.spec.stop.tokens:
+    if is_over(replace(peer, run_tokens=peer.known_tokens)):
+        what = peer.course.finished or f"it has reached its target of {stop_tokens(peer):,} tokens"
         return stop(
-            peer, Exit.RUN_FINISHED, f"run {peer.spec.run_id} has reached its target of "
-            f"{peer.spec.stop.tokens:,} tokens: there is nothing left to train",
+            peer, Exit.RUN_FINISHED,
+            f"run {peer.spec.run_id}: {what}; there is nothing left to train",
         )  # fmt: skip
     if peer.known_round > 0:
         # beginning anew here would fork the run that others will come back to
@@ -119,8 +124,8 @@ def _synchronise(peer: Peer, event: ViewSeen, at: Position, now: float) -> Peer:
         idle = now - max(since, peer.given_at)
         tired = idle > YIELD_SECONDS or now - since > LONGEST_YIELD_SECONDS
         give_up = tired and not taken_in
-        if not taken_in and not give_up:
-            return peer  # the reason says what it waits for
+        if not taken_in and (not give_up or peer.course.paused):
+            return peer  # the reason says what it waits for; nobody takes it in during a pause
     elif peer.position is not None and peer.position.round == at.round:
         behind = f"{len(holders)} peers hold another state of round {at.round}: taking theirs"
     syncing = replace(enter(peer, Phase.SYNCING, behind), syncing=at)
@@ -181,9 +186,9 @@ def _linger(peer: Peer, event: ViewSeen, now: float) -> Peer:
     late = [it for it in others if it.position is None or it.position.round < round_reached]
     idle = now - max(wrapped_up_at, peer.given_at)
     if now - wrapped_up_at >= LONGEST_LINGER_SECONDS:
-        return stop(peer, 0, "the run has reached its target")
+        return stop(peer, 0, ending(peer))
     if late and idle < LINGER_SECONDS:
         return peer
     if event.model_wanted and idle < MODEL_SECONDS:
-        return enter(peer, Phase.LEAVING, "the run has reached its target: handing over its model")
-    return stop(peer, 0, "the run has reached its target")
+        return enter(peer, Phase.LEAVING, f"{ending(peer)}: handing over its model")
+    return stop(peer, 0, ending(peer))

@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 
 from peer.acquaintances import CUT_OFF_SECONDS, Acquaintances
+from peer.members import Members
 from peer.membership import RECORD_SECONDS, PeerFacts, SwarmView, view_of
 from peer.notices import Notices
 from peer.run_metadata import RunMetadata, save_metadata
@@ -41,8 +42,10 @@ class Presence:
         snapshot: Callable[[], Snapshot],
         on_view: Callable[[SwarmView, float], None],
         notices: Notices,
+        members: Members,
     ) -> None:
         self._metadata = metadata
+        self._members = members
         self._folder = folder
         self._snapshot = snapshot
         self._on_view = on_view
@@ -118,7 +121,7 @@ class Presence:
             else:
                 self._notices.over("look", "the others' records are read again")
             wall = CLOCK.now()
-            view = view_of(records, wall)
+            view = view_of(records, wall, self._members.admits)
             self._on_view(view, wall)
             others = view.others(network.peer_id)
             self._acquaintances.see(
@@ -130,7 +133,8 @@ class Presence:
     async def keep_meeting(self, network: Network) -> str:
         """Dial known peers that are not in view; returns when all have long been out of reach."""
         while True:
-            missing = self._acquaintances.due(time.monotonic())
+            due = self._acquaintances.due(time.monotonic())
+            missing = [it for it in due if not self._members.bans(it.rpartition("/")[2])]
             if missing:
                 answered = await network.reconnect(missing)
                 self._acquaintances.answered(answered, time.monotonic())

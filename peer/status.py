@@ -11,6 +11,7 @@ from peer.averaging.coverage import Coverage
 from peer.averaging.links import UNKNOWN, Link, link_message
 from peer.averaging.state import GlobalState
 from peer.events import Phase
+from peer.orders import NO_RANK, Rank
 from peer.status_text import one_line
 from peer.training.messages import Progress
 from swarmpb.v1 import control_pb2, coordinator_pb2, swarm_pb2
@@ -88,6 +89,10 @@ class Snapshot:
     """The state is from a checkpoint; no round was finished since."""
     yields: bool = False
     """Its half of a split swarm waits to be taken into the other."""
+    orders: Rank = NO_RANK
+    """Of the newest orders that this peer knows."""
+    certificate: bytes = b""
+    """What lets this peer take part in a run by invitation."""
 
     @property
     def round(self) -> int:
@@ -120,6 +125,9 @@ def peer_record(snapshot: Snapshot, wall: float, sequence: int) -> swarm_pb2.Pee
         recent=snapshot.recent,
         resumed=snapshot.resumed,
         yields=snapshot.yields,
+        orders_serial=snapshot.orders[0],
+        orders_sequence=snapshot.orders[1],
+        certificate=snapshot.certificate,
     )
 
 

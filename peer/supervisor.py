@@ -37,6 +37,7 @@ class TrainerSupervisor:
         self._options = options
         self._work = work
         self._post = post
+        self._end = (0, 0)
 
     async def run_one(self, smaller: bool = False) -> None:
         """Run a trainer until it dies; smaller: with half the micro-batch of the one before."""
@@ -48,6 +49,8 @@ class TrainerSupervisor:
         trainer = await Trainer.start(self._spec_bytes, self._options, self._on_event)
         try:
             await trainer.ready()
+            if any(self._end):
+                await trainer.schedule(*self._end)
             await self._work.attach(trainer)
             self._post(TrainerReady())
             async with anyio.create_task_group() as tasks:
@@ -71,6 +74,16 @@ class TrainerSupervisor:
             await self._work.trainer.train(on)
         except TrainerDied as error:
             log.debug("no trainer to tell: %s", error)  # its death is told by its own event
+
+    async def schedule(self, stop_tokens: int, cooldown_tokens: int) -> None:
+        """Have this trainer, and those after it, see the run's end there; see `Trainer.schedule`."""
+        self._end = (stop_tokens, cooldown_tokens)
+        if self._work.trainer is None:
+            return
+        try:
+            await self._work.trainer.schedule(*self._end)
+        except TrainerDied as error:
+            log.debug("no trainer to tell: %s", error)  # as above
 
     def _on_event(self, event: Progress | Notice) -> None:
         if isinstance(event, Notice):

@@ -141,6 +141,10 @@ class Trainer:
         """Do inner steps from now on, or hold still."""
         self._send(messages.Train(on))
 
+    async def schedule(self, stop_tokens: int, cooldown_tokens: int) -> None:
+        """Have the rate fall towards another end than the spec's; 0: as the spec says."""
+        self._send(messages.Schedule(stop_tokens, cooldown_tokens))
+
     async def lease(self, chunks: Sequence[int]) -> int:
         """Replace what it has not begun; the inner steps that had begun when it took effect.
 

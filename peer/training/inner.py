@@ -30,6 +30,8 @@ class InnerTraining:
         self.inner_steps = 0
         self.tokens = 0
         self.loss_sum = 0.0
+        self.end = (0, 0)
+        """Where the run ends, and over how many tokens the rate falls; 0: as the spec says."""
         self._spec = spec
         self._text = text
         self._leases = LeaseQueue()
@@ -90,7 +92,7 @@ class InnerTraining:
 
     def _update(self) -> None:
         loss = self._loss
-        norm = self._optimizer.update(self._run.known)
+        norm = self._optimizer.update(self._run.known, *self.end)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainerFailure(
                 "diverged",

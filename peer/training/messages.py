@@ -34,6 +34,18 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """Where the run ends, and over how many tokens before that the rate falls; 0: as its spec says.
+
+    Holds from the next inner step on.
+    """
+
+    KIND: ClassVar[str] = "schedule"
+    stop_tokens: int
+    cooldown_tokens: int
+
+
+@dataclass(frozen=True)
 class Lease:
     """Train on these chunks of the text, in this order, answer `Leased`.
 
@@ -231,7 +243,7 @@ class Failed:
 
 
 Message = (
-    Load | Train | Lease | Cut | Shift | Snapshot | Resume | Evaluate | Export
+    Load | Train | Schedule | Lease | Cut | Shift | Snapshot | Resume | Evaluate | Export
     | Ready | Loaded | Leased | Progress | CutDone | Shifted | SnapshotTaken | SnapshotWritten
     | Resumed | Taken | Evaluated | Exported | Notice | Failed
 )  # fmt: skip

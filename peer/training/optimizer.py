@@ -41,8 +41,10 @@ class InnerOptimizer:
         self._optimizers = _optimizers(matrices, rest, spec)
         self._peaks = [[g["lr"] for g in o.param_groups] for o in self._optimizers]
 
-    def update(self, tokens: int) -> float:
+    def update(self, tokens: int, stop_tokens: int = 0, cooldown_tokens: int = 0) -> float:
         """Apply the gradients at `tokens` merged tokens of the run, then clear them.
+
+        stop_tokens, cooldown_tokens: see `RunSpec.learning_rate_factor`.
 
         The gradient is scaled down to the spec's largest norm first. Returns the norm that it
         had; if that is not finite, nothing is applied.
@@ -51,7 +53,8 @@ class InnerOptimizer:
         norm = float(torch.linalg.vector_norm(gradient))
         if norm < float("inf"):
             gradient.mul_(min(1.0, self._spec.inner.gradient_clip / (norm + 1e-12)))
-            factor = self._spec.learning_rate_factor(tokens) * self._warmth()
+            rate = self._spec.learning_rate_factor(tokens, stop_tokens, cooldown_tokens)
+            factor = rate * self._warmth()
             for optimizer, peaks in zip(self._optimizers, self._peaks, strict=True):
                 for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                     group["lr"] = peak * factor

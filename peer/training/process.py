@@ -74,6 +74,8 @@ def answer(link: DaemonLink, session: Session, command: messages.Message) -> Non
     match command:
         case messages.Train(on):
             session.on = on
+        case messages.Schedule(stop_tokens, cooldown_tokens):
+            session.schedule(stop_tokens, cooldown_tokens)
         case messages.Load(run_tokens, base):
             session.load(run_tokens, base)
             link.send(messages.Loaded())

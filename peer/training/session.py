@@ -55,6 +55,9 @@ class Session:
         self._inner.resize(self._pace.took(now - began, now))
         return messages.Progress(*self._totals()) if done else None
 
+    def schedule(self, stop_tokens: int, cooldown_tokens: int) -> None:
+        self._inner.end = (stop_tokens, cooldown_tokens)
+
     def load(self, run_tokens: int, base: str) -> None:
         self._inner.load(self._inbox, run_tokens, base)
 

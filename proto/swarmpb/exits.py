@@ -34,6 +34,7 @@ class Exit(IntEnum):
     NOT_ADMITTED = 30
     RUN_CLOSED = 31
     NO_TOKEN = 32
+    BANNED = 33
     INTERRUPTED = 130
 
 

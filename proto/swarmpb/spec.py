@@ -183,12 +183,24 @@ class RunSpec(_Section):
         """sha256 of the canonical bytes."""
         return hashlib.sha256(self.canonical()).digest()
 
-    def learning_rate_factor(self, tokens: int) -> float:
-        """Warm-up, constant, cooldown over the run's merged tokens; between 0 and 1."""
+    def learning_rate_factor(
+        self, tokens: int, stop_tokens: int = 0, cooldown_tokens: int = 0
+    ) -> float:
+        """Warm-up, constant, cooldown over the run's merged tokens; between 0 and 1.
+
+        stop_tokens, cooldown_tokens: as the run's owner has ordered it since; 0: as it says here.
+        An end that was brought forward never raises the rate.
+        """
         rise = (tokens + 1) / self.inner.warmup_tokens if self.inner.warmup_tokens else 1.0
-        left = self.stop.tokens - tokens
-        fall = left / self.inner.cooldown_tokens if self.inner.cooldown_tokens else math.inf
+        stop, cooldown = stop_tokens or self.stop.tokens, self.inner.cooldown_tokens
+        fall = _fall(stop - tokens, cooldown_tokens or cooldown)
+        if stop <= self.stop.tokens:
+            fall = min(fall, _fall(self.stop.tokens - tokens, cooldown))
         return max(0.0, min(1.0, rise, fall))
+
+
+def _fall(left: int, cooldown: int) -> float:
+    return left / cooldown if cooldown else math.inf
 
 
 def parse_toml(text: str) -> RunSpec:

@@ -128,6 +128,9 @@ class PacedSession:
             self._base = base
             self._vector[:] = self._memory.inbox
 
+    def schedule(self, stop_tokens: int, cooldown_tokens: int) -> None:
+        """Its steps have one size only."""
+
     def lease(self, chunks: list[int]) -> messages.Leased:
         with self._answering():
             self._leases.given(chunks)

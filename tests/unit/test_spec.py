@@ -393,3 +393,29 @@ def test_without_warm_up_and_cooldown_the_rate_is_constant() -> None:
 def test_the_factor_stays_between_nothing_and_all(tokens: int, warmup: int, cooldown: int) -> None:
     if warmup + cooldown <= 10_000:
         assert 0 <= schedule(warmup, cooldown).learning_rate_factor(tokens) <= 1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "factor"), [(4000, 1.0), (5000, 1.0), (5500, 0.5), (6000, 0.0), (9000, 0.0)]
+)
+def test_an_end_that_its_owner_brings_forward_lets_the_rate_fall_sooner(
+    tokens: int, factor: float
+) -> None:
+    assert schedule().learning_rate_factor(tokens, 6000, 1000) == pytest.approx(factor)
+
+
+def test_an_end_without_a_cooldown_of_its_own_has_that_of_the_spec() -> None:
+    assert schedule().learning_rate_factor(5000, stop_tokens=6000) == pytest.approx(0.5)
+
+
+@given(st.integers(0, 12_000), st.integers(1, 10_000), st.integers(0, 10_000))
+def test_an_end_that_is_brought_forward_never_raises_the_rate(
+    tokens: int, stop: int, cooldown: int
+) -> None:
+    """Also in the middle of the spec's own cooldown, where it is down already."""
+    spec = schedule()
+    assert spec.learning_rate_factor(tokens, stop, cooldown) <= spec.learning_rate_factor(tokens)
+
+
+def test_an_end_that_is_put_off_goes_on_at_the_full_rate() -> None:
+    assert schedule().learning_rate_factor(10_000, 20_000, 1000) == 1.0
