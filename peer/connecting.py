@@ -10,6 +10,7 @@ from pathlib import Path
 import anyio
 
 from peer.notices import Notices
+from peer.swarm.gate import OPEN, Gate
 from peer.swarm.interface import Network
 from swarmpb.exits import Exit, UserError
 
@@ -22,11 +23,14 @@ JOIN_TRIES = 3
 class Connector:
     """Joins networks of one identity, one after the other."""
 
-    def __init__(self, identity: Path, runtime: Path, host: str, port: int) -> None:
+    def __init__(
+        self, identity: Path, runtime: Path, host: str, port: int, gate: Gate = OPEN
+    ) -> None:
         """identity: file of the key; runtime: private folder for sockets; port: 0 for any."""
         self._identity = identity
         self._runtime = runtime
         self._host = host
+        self._gate = gate
         self._port = port
         self._last_port = port
 
@@ -71,5 +75,5 @@ class Connector:
         from peer.swarm.libp2p import Libp2pNetwork
 
         return await Libp2pNetwork.start(
-            self._identity, self._runtime, self._host, port, initial_peers
+            self._identity, self._runtime, self._host, port, initial_peers, self._gate
         )

@@ -84,10 +84,12 @@ class CoordinatorClient:
                 raise self._explain(error, request.run_id) from error
             raise UserError(code, first_line(error.details() or code.name)) from error
 
-    async def restored(self, kept: RunMetadata) -> RunMetadata:
+    async def restored(
+        self, kept: RunMetadata, orders: membership_pb2.SignedOrders | None = None
+    ) -> RunMetadata:
         """A run's metadata after giving it back; raises as `run` does, REFUSED if not taken."""
         try:
-            await self.restore(kept.signed_spec())
+            await self.restore(kept.signed_spec(), orders)
         except grpc.aio.AioRpcError as error:
             raise self._explain(error, kept.spec.run_id) from error
         return await self.run(kept.spec.run_id)

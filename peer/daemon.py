@@ -23,8 +23,9 @@ from peer.averaging.attempt import Outcome
 from peer.averaging.coverage import decoded
 from peer.averaging.state import GlobalState
 from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
-from peer.condition import Peer
+from peer.condition import Peer, stop_tokens
 from peer.events import Phase
+from peer.members import Members
 from peer.membership import Position, SwarmView
 from peer.notices import Notices
 from peer.presence import Presence
@@ -47,7 +48,6 @@ from peer.training.death import TrainerDied
 from peer.training.options import TrainerOptions
 from peer.work import Callbacks, LocalWork
 from swarmpb.exits import UserError
-from swarmpb.signing import PeerIdentity
 from swarmpb.v1 import coordinator_pb2
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Daemon:
         self,
         settings: Settings,
         metadata: RunMetadata,
-        identity: PeerIdentity,
+        members: Members,
         reporter: Reporter,
         found: FoundCheckpoints,
         connect: Callable[[bool], Awaitable[Network]],
@@ -85,7 +85,7 @@ class Daemon:
     ) -> None:
         spec = metadata.spec
         self.work = LocalWork(
-            identity.peer_id,
+            members.own,
             Callbacks(
                 self._began, self._adopted, self._concluded, self._fell_behind, self._dropped
             ),
@@ -93,20 +93,24 @@ class Daemon:
         self.reporter = reporter
         reporter.snapshot = lambda: progress_report(self.snapshot())
         self._settings = settings
+        self._members = members
         self._spec = spec
-        self._swarm = SwarmLife(spec, self.work, connect, self._post)
+        self._swarm = SwarmLife(spec, self.work, connect, self._post, members)
         self._trainers = TrainerSupervisor(
             spec.canonical(), spec.inner.batch_size, settings.trainer, self.work, self._post
         )
         self._checkpoints = Checkpoints(found, self.work, self._swarm.history, notices)
-        self._presence = Presence(metadata, settings.folder, self.snapshot, self._on_view, notices)
+        self._presence = Presence(
+            metadata, settings.folder, self.snapshot, self._on_view, notices, members
+        )
         self._peer = Peer(
-            peer_id=identity.peer_id,
+            peer_id=members.own,
             spec=spec,
             invitation=settings.invitation,
             checkpoint=_position(self._checkpoints.state) if self._checkpoints.state else None,
             known_round=metadata.known_round,
             known_tokens=metadata.known_tokens,
+            course=members.course,
         )
         self._view = SwarmView()
         self._round_seconds: deque[float] = deque(maxlen=KEPT_DURATIONS)
@@ -120,6 +124,8 @@ class Daemon:
         """Take part until the run ends or somebody stops this peer; why, and the exit code."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            self._members.on_change.append(self._orders_changed)
+            self._orders_changed()
             tasks.start_soon(self._trainers.run_one)
             tasks.start_soon(self._stay_in_swarm)
             tasks.start_soon(self.reporter.run)
@@ -157,6 +163,7 @@ class Daemon:
         before = (self._peer.phase, self._peer.position, self.work.yields)
         self._peer, effects = machine.step(self._peer, event, time.monotonic())
         self.work.yields = self._peer.yields_since is not None
+        self.work.paused = self._peer.course.paused
         if (self._peer.phase, self._peer.position, self.work.yields) != before:
             self._presence.changed()
         for effect in effects:
@@ -178,6 +185,8 @@ class Daemon:
             start(self._trainers.train, effect.on)
         elif isinstance(effect, events.RestartTrainer):
             start(self._trainers.run_one, effect.smaller)
+        elif isinstance(effect, events.KeepCheckpoint):
+            start(self._checkpoints.save)
         elif isinstance(effect, events.WrapUp):
             start(self._wrap_up)
         elif isinstance(effect, events.BeginFromSeed):
@@ -197,6 +206,13 @@ class Daemon:
         self._view = view
         seen = self._swarm.seen(view, self._peer.peer_id, wall)
         self._post(replace(seen, model_wanted=self.reporter.model_wanted))
+
+    def _orders_changed(self) -> None:
+        course = self._members.course
+        self._swarm.orders_changed()
+        self._presence.changed()
+        self._tasks.start_soon(self._trainers.schedule, course.stop_tokens, course.cooldown_tokens)
+        self._post(events.OrdersGiven(course))
 
     # ---- the state ---------------------------------------------------------------------
 
@@ -295,7 +311,7 @@ class Daemon:
             train_loss=speed.loss(),
             inner_steps=self.work.inner_steps,
             peers=len(self._view.others(self._peer.peer_id)) + 1,
-            target_tokens=self._spec.stop.tokens,
+            target_tokens=stop_tokens(self._peer),
             addresses=self._swarm.network.addresses if self._swarm.network else (),
             link=self._swarm.link,
             round_seconds=list(self._round_seconds),
@@ -303,6 +319,8 @@ class Daemon:
             recent=self._swarm.recent,
             resumed=self._peer.resumed,
             yields=self._peer.yields_since is not None,
+            orders=self._members.rank,
+            certificate=self._members.credentials(),
         )
 
     @property

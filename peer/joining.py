@@ -14,6 +14,7 @@ import anyio.to_thread
 import psutil
 
 from peer import events
+from peer.admission import Admission
 from peer.checkpoint_keeper import FoundCheckpoints
 from peer.config import PeerConfig
 from peer.connecting import Connector
@@ -24,6 +25,8 @@ from peer.departure import Departure
 from peer.display import show_live
 from peer.files import set_aside
 from peer.journal import Journal
+from peer.members import Members
+from peer.membership_files import load_membership, load_orders
 from peer.notices import Notices
 from peer.reporter import Reporter
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
@@ -33,8 +36,8 @@ from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, short
 from peer.training.options import TrainerOptions
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import PeerIdentity, write_private
-from swarmpb.v1 import control_pb2
+from swarmpb.signing import BadSignatureError, PeerIdentity, write_private
+from swarmpb.v1 import control_pb2, membership_pb2
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ class JoinRequest:
     run_id: str
     config: PeerConfig
     export: Path | None
+    invite: str = ""
+    """Secret of an invitation."""
 
     @property
     def folder(self) -> Path:
@@ -94,12 +99,13 @@ async def _take_part(
         try:
             metadata = await _find_run(request, coordinator)
             identity = _identity(request.folder / _IDENTITY)
+            members = _members(request, metadata, identity)
             found = await anyio.to_thread.run_sync(FoundCheckpoints, request.folder)
         except OSError as error:
             raise state_folder_error(request.folder, error) from error
 
         notices = Notices()
-        connector = _connector(request, runtime)
+        connector = _connector(request, runtime, members)
 
         async def connect(again: bool) -> Network:
             if again:
@@ -107,27 +113,35 @@ async def _take_part(
             return await connector.join(metadata.initial_peers)
 
         settings = _settings(request, identity)
+        admission = Admission(coordinator, identity, members, request.folder, notices)
+        await admission.enter(request.invite)
         journal = Journal(request.folder / _JOURNAL)
         await journal.open()
         stack.push_async_callback(journal.close)
-        reporter = Reporter(coordinator, identity, journal, metadata.signed_spec())
-        daemon = Daemon(settings, metadata, identity, reporter, found, connect, notices)
+        reporter = Reporter(coordinator, identity, journal, metadata.signed_spec(), members)
+        daemon = Daemon(settings, metadata, members, reporter, found, connect, notices)
         departure.daemon = daemon
-        return await _run(request, daemon, runtime, notices)
+        return await _run(request, daemon, runtime, notices, admission)
 
 
 async def _run(
-    request: JoinRequest, daemon: Daemon, runtime: RuntimeFolder, notices: Notices
+    request: JoinRequest,
+    daemon: Daemon,
+    runtime: RuntimeFolder,
+    notices: Notices,
+    admission: Admission,
 ) -> events.Stop:
     started = time.monotonic()
 
     def status() -> control_pb2.StatusReply:
         reply = _status(request, daemon, started)
         reply.notices.extend(notices.current())
+        reply.membership = admission.describe()
         return reply
 
     async with serve_control(runtime.path, status), anyio.create_task_group() as tasks:
         tasks.start_soon(show_live, status)
+        tasks.start_soon(admission.keep)
         stop = await daemon.run()
         tasks.cancel_scope.cancel()
     return stop
@@ -150,7 +164,7 @@ async def _find_run(request: JoinRequest, coordinator: CoordinatorClient) -> Run
     except UserError as error:
         if kept is None or error.code is not Exit.UNKNOWN_RUN:
             raise
-        published = await _give_back(coordinator, kept)
+        published = await _give_back(coordinator, kept, load_orders(request.folder))
     if kept is not None:
         require_same_run(kept, published)
         published = published.after(kept)
@@ -158,18 +172,38 @@ async def _find_run(request: JoinRequest, coordinator: CoordinatorClient) -> Run
     return published
 
 
-async def _give_back(coordinator: CoordinatorClient, kept: RunMetadata) -> RunMetadata:
+def _members(request: JoinRequest, metadata: RunMetadata, identity: PeerIdentity) -> Members:
+    """Who may take part, as far as is known before the others are asked."""
+    members = Members(metadata.identity, identity.peer_id, CLOCK.now)
+    load_membership(request.folder, members)
+    if metadata.orders is not None:
+        try:
+            members.take(metadata.orders)
+        except BadSignatureError as error:
+            raise UserError(
+                Exit.BAD_SPEC,
+                f"the coordinator's orders for run {request.run_id} are not valid: {error}",
+            ) from error
+    return members
+
+
+async def _give_back(
+    coordinator: CoordinatorClient,
+    kept: RunMetadata,
+    orders: membership_pb2.SignedOrders | None,
+) -> RunMetadata:
     """To a coordinator that has lost the run; what it then publishes, or what was kept here."""
     try:
-        return await coordinator.restored(kept)
+        return await coordinator.restored(kept, orders)
     except (UserError, CoordinatorUnreachable) as error:
         log.warning("%s; joining through the peers known here", error)
         return kept
 
 
-def _connector(request: JoinRequest, runtime: RuntimeFolder) -> Connector:
+def _connector(request: JoinRequest, runtime: RuntimeFolder, members: Members) -> Connector:
     config = request.config
-    return Connector(request.folder / _IDENTITY, runtime.path, config.host, config.p2p_port)
+    key = request.folder / _IDENTITY
+    return Connector(key, runtime.path, config.host, config.p2p_port, members)
 
 
 def _identity(path: Path) -> PeerIdentity:

@@ -38,6 +38,7 @@ from peer.events import (
     ViewSeen,
     WrappedUp,
 )
+from peer.orders import BANNED
 from peer.outlook import view_seen
 from swarmpb.exits import Exit
 
@@ -47,7 +48,6 @@ DISTRUST_SECONDS = 10.0
 MAX_TRAINER_RESTARTS = 5
 """So many in an hour: a machine that fails now and then may go on for weeks."""
 RESTARTS_COUNT_SECONDS = 3600.0
-_BANNED = "this peer is banned from run {run} by its owner; ask them why"
 
 
 def step(peer: Peer, event: Event, now: float) -> tuple[Peer, tuple[Effect, ...]]:
@@ -220,7 +220,7 @@ def _leave_asked(peer: Peer, event: LeaveAsked, now: float) -> Peer:
 def _orders_given(peer: Peer, event: OrdersGiven, now: float) -> Peer:
     before, peer = peer.course, replace(peer, course=event.course)
     if event.course.banned:
-        return stop(peer, Exit.BANNED, _BANNED.format(run=peer.spec.run_id))
+        return stop(peer, Exit.BANNED, BANNED.format(run=peer.spec.run_id))
     if peer.phase is Phase.LEAVING or peer.position is None:
         return peer
     if bool(before.paused) != bool(event.course.paused):

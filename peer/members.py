@@ -27,7 +27,7 @@ class Members:
         self.orders: StandingOrders | None = None
         self.certificate = b""
         """This peer's own, a serialised SignedCertificate; empty: it has none."""
-        self.on_change: Callable[[], None] = lambda: None
+        self.on_change: list[Callable[[], None]] = []
         """Called when newer orders hold."""
         self._now = now
         self._let_in: dict[str, tuple[bytes, float]] = {}
@@ -48,12 +48,13 @@ class Members:
 
         `BadSignatureError` if they are not genuine.
         """
-        told = read_orders(signed, self.run)
-        if self.orders is not None and told.rank <= self.orders.rank:
+        orders = read_orders(signed, self.run)
+        if self.orders is not None and orders.rank <= self.orders.rank:
             return False
-        self.orders = told
+        self.orders = orders
         self._let_in.clear()
-        self.on_change()
+        for tell in self.on_change:
+            tell()
         return True
 
     # ---- the gate ----------------------------------------------------------------------

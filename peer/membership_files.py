@@ -24,14 +24,26 @@ _CERTIFICATE = "certificate.bin"
 
 def load_membership(folder: Path, members: Members) -> None:
     """Take up what was kept; what is damaged is set aside, and said. `OSError` if unreadable."""
-    data = _read(folder / _ORDERS, 2 * MAX_ORDERS_BYTES)
-    if data:
+    kept = load_orders(folder)
+    if kept is not None:
         try:
-            members.take(membership_pb2.SignedOrders.FromString(data))
-        except (DecodeError, BadSignatureError) as error:
+            members.take(kept)
+        except BadSignatureError as error:
             set_aside(folder / _ORDERS, str(error))
     # whether it holds is seen when it is shown: by then newer orders may
     members.certificate = _read(folder / _CERTIFICATE, MAX_CERTIFICATE_BYTES)
+
+
+def load_orders(folder: Path) -> membership_pb2.SignedOrders | None:
+    """The orders that were kept, not checked; what cannot be decoded is set aside, and said."""
+    data = _read(folder / _ORDERS, 2 * MAX_ORDERS_BYTES)
+    if not data:
+        return None
+    try:
+        return membership_pb2.SignedOrders.FromString(data)
+    except DecodeError as error:
+        set_aside(folder / _ORDERS, str(error))
+        return None
 
 
 def save_orders(folder: Path, signed: membership_pb2.SignedOrders) -> None:

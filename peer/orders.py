@@ -11,6 +11,8 @@ from swarmpb.membership import MAX_REASON, RunState, StandingOrders
 Rank = tuple[int, int]
 """(serial of the charter, sequence): of two orders the higher one holds."""
 NO_RANK: Rank = (0, 0)
+BANNED = "this peer is banned from run {run} by its owner; ask them why"
+"""What a banned peer's user is told."""
 FIRST_PAUSE = 1.0
 LIARS_PAUSE = 30.0
 LONGEST_PAUSE = 600.0

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import anyio
 import grpc
 
-from peer.coordinator_client import CoordinatorClient, first_line
+from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable, first_line
 from peer.journal import Journal, Row
+from peer.members import Members
 from peer.swarm.clock import CLOCK
-from swarmpb.signing import PeerIdentity
-from swarmpb.v1 import coordinator_pb2
+from swarmpb.exits import UserError
+from swarmpb.signing import BadSignatureError, PeerIdentity
+from swarmpb.v1 import coordinator_pb2, membership_pb2
 
 log = logging.getLogger(__name__)
 
@@ -73,14 +75,16 @@ class Reporter:
         identity: PeerIdentity,
         journal: Journal,
         spec: coordinator_pb2.SignedSpec,
+        members: Members,
     ) -> None:
-        """spec: the run's, for a coordinator that has lost it."""
+        """spec: the run's, for a coordinator that has lost it; members: takes its orders."""
         self._client = client
         self._identity = identity
         self.snapshot: Callable[[], coordinator_pb2.ProgressReport]
         """The peer's present state, asked for each report; to be set before the first one."""
         self._journal = journal
         self._spec = spec
+        self._members = members
         self._taken: tuple[bytes, int] | None = None
         """The journal's name, and its last row that the coordinator has."""
         self._sequence = 0
@@ -136,6 +140,7 @@ class Reporter:
         except grpc.aio.AioRpcError as error:
             return await self._failed(error, rows)
         self.model_wanted = reply.model_wanted
+        self._obey(reply.orders if reply.HasField("orders") else None)
         self._taken = (name, reply.taken_row)
         self._sequence = max(self._sequence, min(reply.accepted_sequence, _MOST_SEQUENCE))
         journal.skip_to(min(reply.taken_row, _MOST_SEQUENCE))
@@ -180,6 +185,11 @@ class Reporter:
             return await self._restore()
         if code is grpc.StatusCode.UNKNOWN:
             self._unknown += 1
+        if code is grpc.StatusCode.PERMISSION_DENIED:
+            self._failures += 1
+            self._refused(detail)
+            await self._ask_for_orders()
+            return False
         if code not in _REFUSED and self._unknown < UNKNOWN_TRIES:
             self._failures += 1
             self._note(False, detail)
@@ -190,10 +200,28 @@ class Reporter:
         self._most = len(rows) // 2
         return bool(rows)
 
+    async def _ask_for_orders(self) -> None:
+        """A coordinator that does not deal with this peer may have signed why."""
+        try:
+            published = await self._client.run(self._members.run.run_id)
+        except (CoordinatorUnreachable, UserError) as error:
+            log.debug("no orders from the coordinator: %s", error)
+        else:
+            self._obey(published.orders)
+
+    def _obey(self, orders: membership_pb2.SignedOrders | None) -> None:
+        if orders is None:
+            return
+        try:
+            self._members.take(orders)
+        except BadSignatureError as error:
+            log.warning("the coordinator's orders are not genuine: %s", error)
+
     async def _restore(self) -> bool:
         """Give the coordinator the run that it has lost; whether it took it."""
+        orders = self._members.orders
         try:
-            await self._client.restore(self._spec)
+            await self._client.restore(self._spec, orders.signed if orders else None)
         except grpc.aio.AioRpcError as error:
             self._failures += 1
             detail = first_line(error.details() or error.code().name)

@@ -10,9 +10,10 @@ from pathlib import Path
 from peer.files import set_aside, write_whole
 from swarmpb.addresses import dialable
 from swarmpb.exits import Exit, UserError
+from swarmpb.membership import RunIdentity
 from swarmpb.signing import BadSignatureError, verify_owner
 from swarmpb.spec import RunSpec, SpecError, parse_canonical
-from swarmpb.v1 import coordinator_pb2
+from swarmpb.v1 import coordinator_pb2, membership_pb2
 from swarmpb.version import PROTOCOL_VERSION
 
 MAX_INITIAL_PEERS = 32
@@ -32,6 +33,13 @@ class RunMetadata:
     """The run's round as the coordinator last knew it,"""
     known_tokens: int = 0
     """and the tokens merged in it."""
+    orders: membership_pb2.SignedOrders | None = None
+    """As the coordinator gave them, not checked; what is kept of them lies in another file."""
+
+    @property
+    def identity(self) -> RunIdentity:
+        """What all signed words about the run are bound to."""
+        return RunIdentity(self.spec.run_id, self.spec.hash(), self.owner_key)
 
     def signed_spec(self) -> coordinator_pb2.SignedSpec:
         """As its owner published it."""
@@ -78,7 +86,8 @@ def check_published(info: coordinator_pb2.RunInfo, run_id: str) -> RunMetadata:
         raise UserError(
             Exit.BAD_SPEC, f"the coordinator's spec of run {run_id} is not valid: {error}"
         ) from error
-    return replace(checked, known_round=info.round, known_tokens=info.tokens)
+    orders = info.orders if info.HasField("orders") else None
+    return replace(checked, known_round=info.round, known_tokens=info.tokens, orders=orders)
 
 
 def check_clock(server_time_ms: int, asked: float, answered: float) -> None:

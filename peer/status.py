@@ -148,6 +148,8 @@ def progress_report(snapshot: Snapshot) -> coordinator_pb2.ProgressReport:
         version=SOFTWARE_VERSION,
         addresses=snapshot.addresses[:8],
         coverage=snapshot.coverage,
+        orders_serial=snapshot.orders[0],
+        orders_sequence=snapshot.orders[1],
     )
 
 

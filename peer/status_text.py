@@ -28,6 +28,8 @@ def describe(status: control_pb2.StatusReply) -> str:
             f"trainer {status.trainer_rss_bytes / 2**20:.0f} MiB",
         ),
     ]
+    if status.membership:
+        rows.append(("membership", status.membership))
     rows += [("notice", notice) for notice in status.notices]
     return "\n".join(f"{name:12} {one_line(value)}" for name, value in rows)
 

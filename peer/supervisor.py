@@ -76,7 +76,7 @@ class TrainerSupervisor:
             log.debug("no trainer to tell: %s", error)  # its death is told by its own event
 
     async def schedule(self, stop_tokens: int, cooldown_tokens: int) -> None:
-        """Have this trainer, and those after it, see the run's end there; see `Trainer.schedule`."""
+        """Have this trainer and those after it see the run's end there (`Trainer.schedule`)."""
         self._end = (stop_tokens, cooldown_tokens)
         if self._work.trainer is None:
             return

@@ -20,7 +20,9 @@ from peer.averaging.rounds import Rounds
 from peer.catching_up import Apart, catch_up, take_in
 from peer.fetching import Fetcher
 from peer.halves import head
+from peer.members import Members
 from peer.membership import MAX_RECENT, PeerFacts, Position, SwarmView, at_work
+from peer.orders_exchange import OrdersExchange
 from peer.presence import Presence
 from peer.swarm.interface import Network, Refused, Unreachable
 from peer.transfer.donor import Donor
@@ -43,6 +45,7 @@ class SwarmLife:
         work: LocalWork,
         connect: Callable[[bool], Awaitable[Network]],
         post: Callable[[events.Event], None],
+        members: Members,
     ) -> None:
         """connect: joins; told whether this peer was in the swarm before."""
         self.history = History(spec.round.codec)
@@ -51,6 +54,7 @@ class SwarmLife:
         self._work = work
         self._connect = connect
         self._post = post
+        self._orders = OrdersExchange(members, Random())
         self._rounds: Rounds | None = None
         self._donor = Donor(work.states, self._serving_rate)
         self.history.needed_since = self._donor.needed_since
@@ -73,8 +77,11 @@ class SwarmLife:
                     Random(),
                     history=self.history,
                 )
-                await network.serve(rounds.handlers() | self._donor.handlers())
+                await network.serve(
+                    rounds.handlers() | self._donor.handlers() | self._orders.handlers()
+                )
                 self.tasks = tasks
+                tasks.start_soon(self._orders.keep_asking, network)
                 self._post(events.SwarmJoined())
                 why = await presence.stay(network)
                 self.tasks = None
@@ -110,6 +117,7 @@ class SwarmLife:
     def seen(self, view: SwarmView, own: str, wall: float) -> events.ViewSeen:
         """A view, with what this peer knows of itself."""
         self._others = view.others(own)
+        self._orders.see(view.orders_named())
         shortest = 0.0
         if self._work.has_state:
             links = [it.link for it in at_work(self._others)]
@@ -124,6 +132,11 @@ class SwarmLife:
             giving=self._donor.busy,
             ancestors=self._ancestors(KNOWN_ANCESTORS),
         )
+
+    def orders_changed(self) -> None:
+        """Others may take part now than before."""
+        if self.network is not None:
+            self.network.review()
 
     def stood_still(self) -> None:
         """This process has: what was under way went on without it."""

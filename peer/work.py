@@ -65,6 +65,8 @@ class LocalWork:
         self.leaving = False
         self.yields = False
         """This peer's half of a split swarm waits to be merged into the other."""
+        self.paused = ""
+        """Why the run is; empty: it is not."""
         self._moves = 0
         self.attempt_over = anyio.Event()
         """Set while no attempt is under way here."""
@@ -167,6 +169,8 @@ class LocalWork:
     def unwilling(self) -> str:
         if self.leaving:
             return "this peer is leaving"
+        if self.paused:
+            return self.paused
         if self._state is None:
             return "this peer has no state yet"
         if self._trainer is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
 from peer.journal import Journal
+from peer.members import Members
 from peer.reporter import (
     LONGEST_PAUSE,
     REPORT_SECONDS,
@@ -26,7 +28,8 @@ from peer.reporter import (
     pause,
 )
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import PeerIdentity, open_envelope
+from swarmpb.membership import RunIdentity
+from swarmpb.signing import PeerIdentity, SigningKey, open_envelope
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, swarm_pb2
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +39,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 SPEC = coordinator_pb2.SignedSpec(spec=b"the run's")
+OWNER = SigningKey.generate()
+RUN = RunIdentity("tiny", b"h" * 32, OWNER.public_key)
 
 
 class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
@@ -142,7 +147,9 @@ async def reporting(port: int, folder: Path | None = None) -> AsyncIterator[Repo
         return coordinator_pb2.ProgressReport(run_id="tiny", peer_id=IDENTITY.peer_id)
 
     try:
-        reporter = Reporter(client, IDENTITY, journal, SPEC)
+        reporter = Reporter(
+            client, IDENTITY, journal, SPEC, Members(RUN, IDENTITY.peer_id, time.time)
+        )
         reporter.snapshot = snapshot
         yield reporter
     finally:
