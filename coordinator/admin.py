@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from coordinator.administration import Administration
+from coordinator.admission import Admissions
 from coordinator.desk import Context, Desk, refuse
 from swarmpb.v1 import admin_pb2, admin_pb2_grpc, coordinator_pb2, membership_pb2, swarm_pb2
 
@@ -14,8 +15,9 @@ from swarmpb.v1 import admin_pb2, admin_pb2_grpc, coordinator_pb2, membership_pb
 class AdminServicer(admin_pb2_grpc.AdminServicer):
     """Answers `swarmpb.v1.Admin`."""
 
-    def __init__(self, desk: Desk, administration: Administration) -> None:
+    def __init__(self, desk: Desk, administration: Administration, admissions: Admissions) -> None:
         self._desk = desk
+        self._admissions = admissions
         self._administration = administration
 
     async def GetAuthority(  # noqa: N802  named by the proto, like those below
@@ -66,7 +68,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     async def AdmitGuest(  # noqa: N802
         self, request: swarm_pb2.Envelope, context: Context
     ) -> membership_pb2.Admission:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._admissions.admit_guest, request)
 
     async def ListEvents(  # noqa: N802
         self, request: admin_pb2.ListEventsRequest, context: Context

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from google.protobuf.message import DecodeError
 
 from coordinator.domain import Run
+from coordinator.members import Members
 from coordinator.refusals import InvalidCharterError, NotInChargeError
 from coordinator.run_life import Plan
 from coordinator.storage.membership import MembershipStore
@@ -59,6 +60,7 @@ class Authority:
         self._kept = kept
         self._now = now
         self._orders: dict[str, StandingOrders] = {}
+        self.members = Members(kept)
 
     @property
     def public_key(self) -> bytes:
@@ -66,7 +68,8 @@ class Authority:
 
     def load(self, runs: Iterable[Run]) -> None:
         """Take up what was kept of all runs; once, before anything else is asked about them."""
-        kept = self._kept.orders()
+        runs, kept = list(runs), self._kept.orders()
+        self.members.load(run.run_id for run in runs)
         for run in runs:
             if run.run_id in kept:
                 self._load(run, kept[run.run_id])
@@ -81,6 +84,17 @@ class Authority:
     def orders(self, run_id: str) -> StandingOrders | None:
         """What holds in a run now; None: nobody speaks for it, and it is open to all."""
         return self._orders.get(run_id)
+
+    def bars(self, run_id: str, peer_id: str) -> str:
+        """Why nothing is taken from a peer; empty: it takes part, or may."""
+        standing = self._orders.get(run_id)
+        if standing is None:
+            return ""
+        if standing.banned and standing.bans(peer_id):
+            return f"this peer is banned from run {run_id}"
+        if standing.invite_only and not self.members.is_admitted(run_id, peer_id):
+            return f"run {run_id} is by invitation, and this peer is not admitted to it"
+        return ""
 
     def speaks_for(self, run_id: str) -> bool:
         """Whether this coordinator can change the run's orders."""
@@ -188,6 +202,7 @@ class Authority:
     def forget(self, run_id: str) -> None:
         """The run has been deleted."""
         self._orders.pop(run_id, None)
+        self.members.forget(run_id)
 
     def _change(self, run: Run, **changes: object) -> StandingOrders:
         standing = self._orders.get(run.run_id)

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 
-from coordinator.service import CoordinatorService
-
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
@@ -38,9 +36,9 @@ async def beside(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
             await task
 
 
-async def watch_time(service: CoordinatorService, worker: Executor) -> None:
-    """Have the runs looked at for what time does to them, for ever."""
+async def watch_time(look: Callable[[], None], worker: Executor) -> None:
+    """Have the runs looked at for what time does to them, for ever; in the worker's thread."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(WATCH_SECONDS)
-        await loop.run_in_executor(worker, service.pass_time)
+        await loop.run_in_executor(worker, look)

@@ -17,7 +17,7 @@ from swarmpb.v1 import coordinator_pb2
 
 _STATUS: dict[type[domain.RefusedError], grpc.StatusCode] = {
     domain.UnknownRunError: grpc.StatusCode.NOT_FOUND,
-    refusals.UnknownPeerError: grpc.StatusCode.NOT_FOUND,
+    refusals.NoOnePeerError: grpc.StatusCode.NOT_FOUND,
     domain.InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
     refusals.InvalidCharterError: grpc.StatusCode.INVALID_ARGUMENT,
     refusals.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,

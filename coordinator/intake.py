@@ -77,7 +77,7 @@ def read_report(envelope: swarm_pb2.Envelope, received_at: float) -> Report:
         raise InvalidReportError("report refused: it cannot be decoded") from error
     if message.peer_id != signer:
         raise ForgedReportError(
-            f"report refused: it names peer {_line(message.peer_id, MAX_NAME)!r},"
+            f"report refused: it names peer {line(message.peer_id, MAX_NAME)!r},"
             f" but {signer} signed it"
         )
     return _checked(message, received_at)
@@ -135,22 +135,22 @@ def _peer_state(message: coordinator_pb2.ProgressReport, received_at: float) -> 
         peer_id=message.peer_id,
         sequence=_at_most("sequence", message.sequence, MAX_SEQUENCE),
         received_at=received_at,
-        phase=_line(message.phase, MAX_PHASE),
-        reason=_line(message.reason, MAX_REASON),
+        phase=line(message.phase, MAX_PHASE),
+        reason=line(message.reason, MAX_REASON),
         round=_at_most("round", message.round, MAX_ROUND),
         tokens=_at_most("tokens", message.tokens, MAX_TOKENS),
         tokens_per_second=_measure(
             "tokens_per_second", message.tokens_per_second, MAX_TOKENS_PER_SECOND
         ),
         train_loss=_loss(message.train_loss),
-        name=_line(message.name, MAX_NAME),
-        version=_line(message.version, MAX_VERSION),
+        name=line(message.name, MAX_NAME),
+        version=line(message.version, MAX_VERSION),
         journal=message.journal,
-        processor=_line(hardware.processor, MAX_HARDWARE),
+        processor=line(hardware.processor, MAX_HARDWARE),
         cores=_at_most("hardware.cores", hardware.cores, MAX_CORES),
         memory_bytes=_at_most("hardware.memory_bytes", hardware.memory_bytes, MAX_MEMORY_BYTES),
-        accelerator=_line(hardware.accelerator, MAX_HARDWARE),
-        system=_line(hardware.system, MAX_PHASE),
+        accelerator=line(hardware.accelerator, MAX_HARDWARE),
+        system=line(hardware.system, MAX_PHASE),
         upload=_at_most("link.upload", link.upload, MAX_RATE),
         download=_at_most("link.download", link.download, MAX_RATE),
         reach=message.reach if message.reach in REACHES else "",
@@ -167,7 +167,7 @@ def _outcome(peer_id: str, message: coordinator_pb2.RoundOutcome) -> Outcome:
         attempt=message.attempt,
         committed=message.committed,
         included=message.committed and message.included,
-        reason=_line(message.reason, MAX_REASON),
+        reason=line(message.reason, MAX_REASON),
         digest=message.digest,
         run_tokens=_at_most("outcome.run_tokens", message.run_tokens, MAX_TOKENS),
         own_tokens=_at_most("outcome.own_tokens", message.own_tokens, MAX_TOKENS),
@@ -205,7 +205,7 @@ def _entry(message: coordinator_pb2.RosterEntry, parts: int) -> RosterEntry:
         tokens=_at_most("tokens of a member", message.tokens, MAX_TOKENS),
         parts=merged_parts,
         merged=message.merged and merged_parts > 0,
-        reason=_line(message.reason, MAX_REASON),
+        reason=line(message.reason, MAX_REASON),
     )
 
 
@@ -240,7 +240,7 @@ def _loss(value: float) -> float | None:
     return min(value, MAX_LOSS)
 
 
-def _line(text: str, limit: int) -> str:
+def line(text: str, limit: int) -> str:
     """`text` as at most `limit` printable characters: no line breaks, no escape sequences."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

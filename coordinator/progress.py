@@ -123,6 +123,8 @@ class Ledger:
         self._committed_attempts: set[bytes] = set()
         self._void: dict[bytes | int, _Tally] = {}
         self._credits: defaultdict[str, Credit] = defaultdict(Credit)
+        self._run_tokens: dict[str, int] = {}
+        """By peer, the most that it said were merged in the run."""
         self._traffic: deque[int] = deque(maxlen=TRAFFIC_SAMPLES)
         self._disagreeing: set[int] = set()
         self._first_validation: Validation | None = None
@@ -218,6 +220,10 @@ class Ledger:
         """Those at rounds that nobody told was committed: their names, or their rounds."""
         return self._void.keys()
 
+    def run_tokens_told(self, now: float) -> list[int]:
+        """Of each live peer at `now`, the most that it said were merged in the run."""
+        return [self._run_tokens.get(peer.peer_id, 0) for peer in self.peers_live(now)]
+
     def facts(self, now: float) -> RunFacts:
         """The run's progress at `now` (unix seconds); peers by id, rounds newest last."""
         return replace(
@@ -256,6 +262,8 @@ class Ledger:
             self._disagreeing.add(outcome.round)
         self.round = max(self.round, outcome.round)
         self._tokens = max(self._tokens, outcome.run_tokens)
+        told = self._run_tokens.get(outcome.peer_id, 0)
+        self._run_tokens[outcome.peer_id] = max(told, outcome.run_tokens)
         if outcome.included:
             self._traffic.append(outcome.bytes_sent)
 

@@ -31,5 +31,5 @@ class InvalidRequestError(RefusedError):
     """A request that makes no sense."""
 
 
-class UnknownPeerError(RefusedError):
+class NoOnePeerError(RefusedError):
     """The run has no such peer, or several that the name fits."""

@@ -18,6 +18,7 @@ import grpc
 from coordinator import admin_token
 from coordinator.admin import AdminServicer
 from coordinator.administration import Administration
+from coordinator.admission import Admissions
 from coordinator.authority import Authority
 from coordinator.beside import beside, watch_time
 from coordinator.config import ServeSettings
@@ -123,12 +124,16 @@ async def _running(
         )
         grpc_port = bind_grpc(server, settings.host, settings.grpc_port)
         desk = Desk(service, authority, worker, network.addresses)
-        coordinator_pb2_grpc.add_CoordinatorServicer_to_server(CoordinatorServicer(desk), server)
-        admin = AdminServicer(desk, Administration(service, authority))
+        admissions = Admissions(service, authority, store, CLOCK.now)
+        servicer = CoordinatorServicer(desk, admissions)
+        coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
+        administration = Administration(service, authority, store.membership, CLOCK.now)
+        admin = AdminServicer(desk, administration, admissions)
         admin_pb2_grpc.add_AdminServicer_to_server(admin, server)
         held.push_async_callback(server.stop, GRACE_SECONDS)
         await server.start()
-        await held.enter_async_context(beside(partial(watch_time, service, worker)))
+        for look in (service.pass_time, administration.pass_time):
+            await held.enter_async_context(beside(partial(watch_time, look, worker)))
 
         dialled = host_port(dialled_host(settings.host, network.addresses), grpc_port)
 

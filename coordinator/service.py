@@ -6,7 +6,6 @@ are called by one thread at a time, so what is on disk and what is in memory nev
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,26 +17,26 @@ from coordinator.crediting import Crediting
 from coordinator.domain import (
     Acknowledgement,
     ForeignRunError,
-    InvalidSpecError,
     PeerState,
     RefusedError,
     Report,
     Run,
     RunFacts,
     RunFullError,
-    SpecChangedError,
     StorageError,
     UnknownRunError,
 )
 from coordinator.event_log import EventLog
 from coordinator.happenings.watch import Expected
 from coordinator.intake import read_report
+from coordinator.kept_ledger import read_ledger
 from coordinator.progress import Ledger, after_report
+from coordinator.refusals import NotAdmittedError
 from coordinator.room import Limits, Room
+from coordinator.signed_specs import require_same, verified
 from coordinator.storage.store import Store
 from peer.swarm.clock import CLOCK
-from swarmpb.signing import BadSignatureError, verify_owner
-from swarmpb.spec import RunSpec, SpecError, parse_canonical
+from swarmpb.membership import RunState, StandingOrders
 from swarmpb.v1 import coordinator_pb2, membership_pb2, swarm_pb2
 
 log = logging.getLogger(__name__)
@@ -69,7 +68,7 @@ class CoordinatorService:
         self.wants_model: Callable[[str], bool] = lambda run_id: False
         """Whether the peers of a run that has ended shall stay for its model; by run id."""
         self._runs = {run.run_id: run for run in store.runs()}
-        self._ledgers = {run_id: _read_ledger(store, run_id) for run_id in self._runs}
+        self._ledgers = {run_id: read_ledger(store, run_id) for run_id in self._runs}
         self.events = EventLog(store.events, now)
         for run_id, run in self._runs.items():
             self.events.watch(run, self._ledgers[run_id])
@@ -85,7 +84,7 @@ class CoordinatorService:
         spec = verified(signed)
         known = self._runs.get(spec.run_id)
         if known is not None:
-            return _unchanged(known, signed)
+            return require_same(known, signed)
         run = Run(
             run_id=spec.run_id,
             spec=signed.spec,
@@ -118,6 +117,19 @@ class CoordinatorService:
                 f" {signed.owner_key.hex()}"
             )
         return self.register(signed)
+
+    def orders(self, run_id: str) -> StandingOrders | None:
+        """What holds in a run; None: nobody speaks for it, and it is open to all."""
+        return self._authority.orders(run_id) if self._authority else None
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run with all that is known of it; `UnknownRunError` if there is none."""
+        self.run(run_id)
+        self._store.delete_run(run_id)
+        del self._runs[run_id], self._ledgers[run_id]
+        self.events.forget(run_id)
+        if self._authority is not None:
+            self._authority.forget(run_id)
 
     def runs(self) -> list[Run]:
         """All runs, the oldest first."""
@@ -184,9 +196,15 @@ class CoordinatorService:
         reports: dict[int, Report] = {}
         for place, envelope in enumerate(envelopes):
             try:
-                reports[place] = self._read(envelope)
+                report = self._read(envelope)
+                barred = self._barred(report)
             except RefusedError as refusal:
                 answers[place] = refusal
+                continue
+            if barred is not None:
+                answers[place] = barred
+            else:
+                reports[place] = report
         for wave in one_of_each_peer(reports):
             answers |= self._take_wave(wave)
         return [answers[place] for place in range(len(envelopes))]
@@ -195,6 +213,19 @@ class CoordinatorService:
         report = read_report(envelope, self._now())
         self.run(report.run_id)
         return report
+
+    def _barred(self, report: Report) -> Answer | None:
+        """The answer to a peer that may not take part: nothing that it tells is kept.
+
+        It hears the orders that say so, once: a refusal alone is signed by nobody.
+        """
+        why = self._authority.bars(report.run_id, report.peer.peer_id) if self._authority else ""
+        if not why:
+            return None
+        orders = self._orders_for(report)
+        if orders is None:
+            return NotAdmittedError(why)
+        return Acknowledgement(report.peer.sequence, 0, orders=orders)
 
     def _take_wave(self, reports: Mapping[int, Report]) -> dict[int, Answer]:
         """Keep reports of as many peers in one transaction; answers by the same places."""
@@ -242,7 +273,7 @@ class CoordinatorService:
 
     def _orders_for(self, report: Report) -> membership_pb2.SignedOrders | None:
         """The run's orders, if the peer knows only older ones."""
-        standing = self._authority.orders(report.run_id) if self._authority else None
+        standing = self.orders(report.run_id)
         return standing.signed if standing and standing.rank > report.orders_rank else None
 
     def _keep(self, taken: Sequence[Report], room: Room) -> None:
@@ -281,8 +312,19 @@ class CoordinatorService:
     def pass_time(self) -> None:
         """Look what time has done to the runs; called every second or two."""
         for run in self._runs.values():
-            expected = Expected(target_tokens=run.target_tokens)
+            expected = _expected(run, self.orders(run.run_id))
             self.events.passed(run.run_id, self._ledgers[run.run_id], expected)
+
+
+def _expected(run: Run, standing: StandingOrders | None) -> Expected:
+    """What the owner wants of a run now."""
+    if standing is None:
+        return Expected(run.target_tokens)
+    return Expected(
+        target_tokens=standing.stop_tokens or run.target_tokens,
+        rounds=standing.state in (RunState.OPEN, RunState.FINISHING),
+        over=standing.state == RunState.FINISHED,
+    )
 
 
 def one_of_each_peer(reports: Mapping[int, Report]) -> list[dict[int, Report]]:
@@ -303,43 +345,3 @@ def _by_run(reports: Iterable[Report]) -> dict[str, list[Report]]:
     for report in reports:
         found.setdefault(report.run_id, []).append(report)
     return found
-
-
-def verified(signed: coordinator_pb2.SignedSpec) -> RunSpec:
-    """The spec in a signed one whose form, hash and signature hold."""
-    try:
-        spec = parse_canonical(signed.spec)
-        verify_owner(signed.owner_key, signed.hash, signed.signature)
-    except (SpecError, BadSignatureError) as error:
-        raise InvalidSpecError(f"spec refused: {error}") from error
-    if hashlib.sha256(signed.spec).digest() != signed.hash:
-        raise InvalidSpecError("spec refused: its hash is another spec's")
-    return spec
-
-
-def _unchanged(known: Run, signed: coordinator_pb2.SignedSpec) -> Run:
-    if known.owner_key != signed.owner_key:
-        raise SpecChangedError(
-            f"run {known.run_id} belongs to another owner; choose another run_id"
-        )
-    if known.spec != signed.spec:
-        raise SpecChangedError(
-            f"run {known.run_id} exists with another spec, and specs never change;"
-            " choose another run_id"
-        )
-    return known
-
-
-def _read_ledger(store: Store, run_id: str) -> Ledger:
-    ledger = Ledger()
-    ledger.credit(store.receipts.credits(run_id))
-    for peer in store.peers(run_id):
-        ledger.see(peer)
-    for outcome in store.outcomes(run_id):
-        ledger.add_outcome(outcome)
-    for validation in store.validations(run_id):
-        ledger.add_validation(validation)
-    coverage = store.coverage(run_id)
-    if coverage is not None:
-        ledger.cover(coverage)
-    return ledger

@@ -9,6 +9,7 @@ from __future__ import annotations
 import grpc
 
 from coordinator import domain, wire
+from coordinator.admission import Admissions
 from coordinator.desk import Context, Desk, refuse, turn_down
 from coordinator.intake_queue import IntakeQueue
 from peer.swarm.clock import CLOCK
@@ -29,10 +30,11 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     """Answers `swarmpb.v1.Coordinator`."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, admissions: Admissions) -> None:
         self._desk = desk
         self._service = desk.service
         self._authority = desk.authority
+        self._admissions = admissions
         self._reports = IntakeQueue(desk.service.take_reports, desk.worker)
 
     async def ListRuns(  # noqa: N802  named by the proto, like those below
@@ -69,7 +71,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     async def Admit(  # noqa: N802
         self, request: swarm_pb2.Envelope, context: Context
     ) -> membership_pb2.Admission:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._admissions.admit, request)
 
     async def GetReceipts(  # noqa: N802
         self, request: coordinator_pb2.ReceiptsRequest, context: Context

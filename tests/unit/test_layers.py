@@ -54,6 +54,7 @@ PURE = {
     "coordinator.happenings.presence",
     "coordinator.happenings.rounds",
     "coordinator.happenings.watch",
+    "coordinator.peer_names",
     "coordinator.progress",
     "coordinator.receipts",
     "coordinator.redaction",
