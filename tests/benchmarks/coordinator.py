@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--peers", type=int, default=Plan.peers)
     parser.add_argument("--seconds", type=float, default=Plan.seconds)
     parser.add_argument("--after", type=float, default=Plan.after)
+    parser.add_argument("--round-seconds", type=float, default=Plan.round_seconds)
     parser.add_argument("--dashboards", type=int, default=Plan.dashboards)
     parser.add_argument("--small", action="store_true", help="200 peers, a few seconds")
     parser.add_argument("--out", type=Path, help="folder for coordinator.json and coordinator.png")
@@ -77,6 +78,7 @@ def main() -> None:
     if not arguments.small:
         plan = Plan(
             peers=arguments.peers,
+            round_seconds=arguments.round_seconds,
             seconds=arguments.seconds,
             after=arguments.after,
             dashboards=arguments.dashboards,
@@ -101,16 +103,16 @@ def measure(plan: Plan, keys: list[Path], home: Home) -> Found:
     served = Served(home, cores[-1] if alone else None)
     try:
         create_run(home, served.server.address, run_of(RUN_ID))
-        begin_at = time.time() + _GET_READY_SECONDS + plan.peers / 2000  # keys are read meanwhile
+        begin_at = time.monotonic() + _GET_READY_SECONDS + plan.peers / 2000  # keys are read meanwhile
         if alone:
             os.sched_setaffinity(0, cores[:-1])
         with _load(plan, keys, home, served, begin_at) as ended:
             looks = list(_looks(served, begin_at + plan.seconds))
-            killed_at = time.time()
+            killed_at = time.monotonic()
             served.kill()
             snapshot = served.copy_database(home.path / "killed")
             served.come_back()
-            back_at = time.time()
+            back_at = time.monotonic()
             looks += _looks(served, back_at + plan.after)
             ended()
         served.stop()
@@ -125,9 +127,9 @@ def measure(plan: Plan, keys: list[Path], home: Home) -> Found:
 
 
 def _looks(served: Served, until: float) -> Iterator[Look]:
-    while time.time() < until:
+    while time.monotonic() < until:
         yield served.look()
-        time.sleep(max(0.0, min(_LOOK_SECONDS, until - time.time())))
+        time.sleep(max(0.0, min(_LOOK_SECONDS, until - time.monotonic())))
 
 
 @contextmanager

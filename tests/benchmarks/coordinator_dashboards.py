@@ -44,7 +44,7 @@ class Order:
     every: float
     """Seconds between two looks at the participants."""
     begin_at: float
-    """Unix seconds."""
+    """Seconds of the monotonic clock, which all processes share."""
     out: str
     """A file without its ending: `.npz` and `.json` are written."""
 
@@ -138,7 +138,7 @@ class Dashboard:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await asyncio.sleep(max(0.0, self._order.begin_at + self._offset - time.time()))
+        await asyncio.sleep(max(0.0, self._order.begin_at + self._offset - time.monotonic()))
         await asyncio.gather(self._again(self._follow), self._again(self._look))
 
     async def _again(self, watch: Callable[[Connection], Awaitable[None]]) -> None:
@@ -162,7 +162,7 @@ class Dashboard:
                 name = line.partition(b":")[2].strip().decode()
                 log.events[name] += 1
                 if name == "overview":
-                    now = time.time()
+                    now = time.monotonic()
                     if before is not None:
                         log.gaps.append(now - before)
                     before = now
@@ -171,16 +171,16 @@ class Dashboard:
         log, order = self._log, self._order
         page = f"participants?sort=tokens&descending=true&limit={PAGE}"
         while True:
-            turn = (time.time() - order.begin_at - self._offset) // order.every + 1
+            turn = (time.monotonic() - order.begin_at - self._offset) // order.every + 1
             due = order.begin_at + self._offset + turn * order.every
-            await asyncio.sleep(due - time.time())
+            await asyncio.sleep(due - time.monotonic())
             with anyio.fail_after(_ANSWER_SECONDS):
                 for what in ("", f"/{page}"):
-                    asked = time.time()
+                    asked = time.monotonic()
                     body = await connection.get(self._base + what)
                     log.due.append(due)
                     # the second question waits for the first; the first for nothing
-                    log.latency.append(time.time() - (asked if what else due))
+                    log.latency.append(time.monotonic() - (asked if what else due))
                     log.bytes_read += len(body)
 
 

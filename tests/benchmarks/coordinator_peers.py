@@ -52,7 +52,7 @@ class Order:
     interval: float
     round_seconds: float
     begin_at: float
-    """Unix seconds, as all times here."""
+    """Seconds of the monotonic clock, which all processes share; so all times here."""
     channels: int
     out: str
     """A file without its ending: `.npz` and `.json` are written."""
@@ -79,7 +79,7 @@ class Log:
     latency: array[float] = field(default_factory=lambda: array("d"))
     """and to its answer; NaN: there was none."""
     failed: array[float] = field(default_factory=lambda: array("d"))
-    """Unix seconds of each call that failed."""
+    """When each call that failed did."""
     peer: array[int] = field(default_factory=lambda: array("l"))
     """Answers:"""
     answered: array[float] = field(default_factory=lambda: array("d"))
@@ -131,7 +131,7 @@ class Peers:
         for due, peer in _plan(self._order, self._peers):
             if stop.is_set():
                 break
-            wait = due - AHEAD_SECONDS - time.time()
+            wait = due - AHEAD_SECONDS - time.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)
             elif len(self._log.due) % 16 == 0:
@@ -149,17 +149,17 @@ class Peers:
         self, peer: Peer, due: float, sequence: int, last_row: int, envelope: swarm_pb2.Envelope
     ) -> None:
         log = self._log
-        await asyncio.sleep(max(0.0, due - time.time()))
-        late = time.time() - due
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        late = time.monotonic() - due
         stub = self._stubs[peer.index % len(self._stubs)]
         try:
             reply = await stub.Report(envelope, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             latency = float("nan")
             log.failures[error.code().name] += 1
-            log.failed.append(time.time())
+            log.failed.append(time.monotonic())
         else:
-            now = time.time()
+            now = time.monotonic()
             latency = now - due
             log.peer.append(peer.index)
             log.answered.append(now)
@@ -176,9 +176,9 @@ class Peers:
 
     def _sealed(self, peer: Peer, due: float) -> tuple[int, int, swarm_pb2.Envelope]:
         """Its sequence, its last row of the journal, and the signed report."""
-        peer.sequence = max(peer.sequence + 1, int(due * 1000))
+        peer.sequence = max(peer.sequence + 1, int(time.time() * 1000))
         ended = int((due - self._order.begin_at) // self._order.round_seconds)
-        report = _report(self._order, peer, ended, due)
+        report = _report(self._order, peer, ended)
         envelope = peer.identity.seal("report", report.SerializeToString())
         self._log.bytes_sent += envelope.ByteSize()
         return peer.sequence, report.last_row, envelope
@@ -195,7 +195,7 @@ def _plan(order: Order, peers: list[Peer]) -> Iterator[tuple[float, Peer]]:
         turn += 1
 
 
-def _report(order: Order, peer: Peer, ended: int, now: float) -> coordinator_pb2.ProgressReport:
+def _report(order: Order, peer: Peer, ended: int) -> coordinator_pb2.ProgressReport:
     """What a peer of a run with so many rounds says now: every field that a real one fills."""
     peer_id, taken = peer.identity.peer_id, peer.taken_row
     last = min(ended, taken + _ROWS_A_REPORT)
@@ -203,7 +203,7 @@ def _report(order: Order, peer: Peer, ended: int, now: float) -> coordinator_pb2
         run_id=order.run_id,
         peer_id=peer_id,
         sequence=peer.sequence,
-        written_at_ms=int(now * 1000),
+        written_at_ms=int(time.time() * 1000),
         phase="training",
         reason=f"round {ended + 1}: {peer.index % 60} s until it is due",
         round=ended,
@@ -243,7 +243,7 @@ def _outcome(order: Order, number: int) -> coordinator_pb2.RoundOutcome:
         bytes_received=4_000_000,
         seconds=4.2,
         members=min(order.peers, _MEMBERS),
-        finished_at_ms=int((order.begin_at + number * order.round_seconds) * 1000),
+        finished_at_ms=int(time.time() * 1000),
         train_loss=2.0,
         included=True,
         round_seconds=order.round_seconds,

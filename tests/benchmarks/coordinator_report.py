@@ -106,7 +106,7 @@ def found_in(
     times: tuple[float, float, float],
     complaints: str,
 ) -> Found:
-    """What the processes left in `folder`; times: begin, kill, back, in unix seconds."""
+    """What the processes left in `folder`; times: begin, kill, back, of the monotonic clock."""
     begin_at, killed_at, back_at = times
     told = json.loads((folder / f"{PEERS}.json").read_text())
     with np.load(folder / f"{PEERS}.npz") as columns:

@@ -25,7 +25,7 @@ class Look:
     """The coordinator at one moment."""
 
     at: float
-    """Unix seconds."""
+    """Seconds of the monotonic clock, which all processes share."""
     resident: int
     """Bytes of the coordinator's process,"""
     unique: int
@@ -104,7 +104,7 @@ class Served:
         daemons = [it for it in process.children() if it.name() == "p2pd"]
         times = [it.cpu_times() for it in (process, *daemons)]
         return Look(
-            at=time.time(),
+            at=time.monotonic(),
             resident=memory.rss,
             unique=memory.uss,
             p2pd=sum(it.memory_info().rss for it in daemons),
