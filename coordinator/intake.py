@@ -242,5 +242,7 @@ def _loss(value: float) -> float | None:
 
 def line(text: str, limit: int) -> str:
     """`text` as at most `limit` printable characters: no line breaks, no escape sequences."""
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(letter if letter.isprintable() else " " for letter in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

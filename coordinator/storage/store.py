@@ -7,7 +7,8 @@ loop. Each is one transaction: what it was given is on disk when it returns. Sev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,12 @@ from coordinator.storage.receipts import ReceiptStore
 from coordinator.storage.upsert import Insert, replacing
 
 _Value = TypeVar("_Value", PeerState, Outcome, Validation, Coverage)
+_Peer = tuple[str, str]
+"""Run id and peer id."""
+
+FEW_ROUNDS = 16
+"""A report with more of them is one that catches up; it is asked about for itself, so that no
+question has more values than a database takes."""
 
 
 class Store:
@@ -31,6 +38,10 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        connection = database.connection
+        # made once: SQLAlchemy takes longer to make a statement than SQLite to carry it out
+        self._replace_peer = replacing(connection, schema.peers)
+        self._replace_coverage = _newer_coverage(connection)
         self.events = EventStore(database)
         self.membership = MembershipStore(database)
         self.receipts = ReceiptStore(database)
@@ -86,33 +97,25 @@ class Store:
         All on disk when this returns, or nothing. `StorageError` if the disk does not take it.
         """
         states = {
-            (report.run_id, report.peer.peer_id): {"run_id": report.run_id, **asdict(report.peer)}
+            (report.run_id, report.peer.peer_id): _row(report.run_id, report.peer)
             for report in news
         }
-        outcomes = [
-            {"run_id": report.run_id, **asdict(outcome)}
-            for report in news
-            for outcome in report.outcomes
-        ]
+        outcomes = [_row(report.run_id, outcome) for report in news for outcome in report.outcomes]
         validations = [
-            {"run_id": report.run_id, **asdict(validation)}
-            for report in news
-            for validation in report.validations
+            _row(report.run_id, validation) for report in news for validation in report.validations
         ]
         coverages = [
-            {"run_id": report.run_id, **asdict(report.coverage)}
-            for report in news
-            if report.coverage is not None
+            _row(report.run_id, report.coverage) for report in news if report.coverage is not None
         ]
         with self._database.transaction() as connection:
             if states:
-                connection.execute(replacing(connection, schema.peers), list(states.values()))
+                connection.execute(self._replace_peer, list(states.values()))
             if outcomes:
                 connection.execute(insert(schema.outcomes), outcomes)
             if validations:
                 connection.execute(insert(schema.validations), validations)
             if coverages:
-                connection.execute(_newer_coverage(connection), coverages)
+                connection.execute(self._replace_coverage, coverages)
 
     def forget_peer(self, run_id: str, peer_id: str) -> None:
         """Drop a peer's last state; what it told about rounds stays."""
@@ -156,15 +159,15 @@ def _new_outcomes(connection: Connection, reports: Sequence[Report]) -> list[lis
     """By report, those whose attempt, and if they commit whose round, its peer has not told."""
     told: set[tuple[str, str, int, bytes]] = set()
     committed: set[tuple[str, str, int]] = set()
+    table = schema.outcomes
+    rounds = _rounds_of(reports, lambda report: report.outcomes)
+    for row in _told(connection, table, rounds, table.c.attempt, table.c.committed):
+        told.add((row.run_id, row.peer_id, row.round, row.attempt))
+        if row.committed:
+            committed.add((row.run_id, row.peer_id, row.round))
     found = []
     for report in reports:
         run_id, peer_id = report.run_id, report.peer.peer_id
-        rounds = {outcome.round for outcome in report.outcomes}
-        table = schema.outcomes
-        for row in _told(connection, table, report, rounds, table.c.attempt, table.c.committed):
-            told.add((run_id, peer_id, row.round, row.attempt))
-            if row.committed:
-                committed.add((run_id, peer_id, row.round))
         new = []
         for outcome in report.outcomes:
             place = (run_id, peer_id, outcome.round)
@@ -181,13 +184,14 @@ def _new_outcomes(connection: Connection, reports: Sequence[Report]) -> list[lis
 
 def _new_validations(connection: Connection, reports: Sequence[Report]) -> list[list[Validation]]:
     """By report, those of rounds that its peer has told no loss of before."""
-    told: set[tuple[str, str, int]] = set()
+    rounds = _rounds_of(reports, lambda report: report.validations)
+    told = {
+        (row.run_id, row.peer_id, row.round)
+        for row in _told(connection, schema.validations, rounds)
+    }
     found = []
     for report in reports:
         run_id, peer_id = report.run_id, report.peer.peer_id
-        rounds = {validation.round for validation in report.validations}
-        for row in _told(connection, schema.validations, report, rounds):
-            told.add((run_id, peer_id, row.round))
         new = []
         for validation in report.validations:
             place = (run_id, peer_id, validation.round)
@@ -198,15 +202,47 @@ def _new_validations(connection: Connection, reports: Sequence[Report]) -> list[
     return found
 
 
+def _rounds_of(
+    reports: Sequence[Report], rows: Callable[[Report], Iterable[Outcome | Validation]]
+) -> dict[_Peer, set[int]]:
+    """By run and peer, the rounds that these rows of its reports tell of."""
+    rounds: defaultdict[_Peer, set[int]] = defaultdict(set)
+    for report in reports:
+        if told := rows(report):
+            rounds[report.run_id, report.peer.peer_id].update(row.round for row in told)
+    return rounds
+
+
 def _told(
-    connection: Connection, table: Table, report: Report, rounds: set[int], *columns: Column[Any]
-) -> Sequence[Row[Any]]:
-    """What its peer told of these rounds before; most reports ask nothing."""
-    if not rounds:
-        return ()
-    query = select(table.c.round, *columns).where(
-        table.c.run_id == report.run_id,
-        table.c.peer_id == report.peer.peer_id,
-        table.c.round.in_(rounds),
-    )
-    return connection.execute(query).all()
+    connection: Connection,
+    table: Table,
+    rounds: Mapping[_Peer, set[int]],
+    *columns: Column[Any],
+) -> Iterator[Row[Any]]:
+    """What these peers told of these rounds before, and of others' rounds among them."""
+    for run_id, peers, numbers in _questions(rounds):
+        query = select(table.c.run_id, table.c.peer_id, table.c.round, *columns).where(
+            table.c.run_id == run_id, table.c.peer_id.in_(peers), table.c.round.in_(numbers)
+        )
+        yield from connection.execute(query)
+
+
+def _questions(
+    rounds: Mapping[_Peer, set[int]],
+) -> Iterator[tuple[str, set[str], set[int]]]:
+    """Run, peers and rounds to ask for: many peers with a few rounds each are one question."""
+    together: dict[str, tuple[set[str], set[int]]] = {}
+    for (run_id, peer_id), numbers in rounds.items():
+        if len(numbers) > FEW_ROUNDS:
+            yield run_id, {peer_id}, numbers
+            continue
+        peers, all_numbers = together.setdefault(run_id, (set(), set()))
+        peers.add(peer_id)
+        all_numbers |= numbers
+    for run_id, (peers, all_numbers) in together.items():
+        yield run_id, peers, all_numbers
+
+
+def _row(run_id: str, value: _Value) -> dict[str, Any]:
+    """Not `asdict`: that copies each of the plain values that these are made of."""
+    return {"run_id": run_id, **vars(value)}

@@ -103,7 +103,9 @@ def measure(plan: Plan, keys: list[Path], home: Home) -> Found:
     served = Served(home, cores[-1] if alone else None)
     try:
         create_run(home, served.server.address, run_of(RUN_ID))
-        begin_at = time.monotonic() + _GET_READY_SECONDS + plan.peers / 2000  # keys are read meanwhile
+        begin_at = (
+            time.monotonic() + _GET_READY_SECONDS + plan.peers / 2000
+        )  # keys are read meanwhile
         if alone:
             os.sched_setaffinity(0, cores[:-1])
         with _load(plan, keys, home, served, begin_at) as ended:
