@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -144,6 +145,10 @@ async def _running(
         http_port = listener.getsockname()[1]
         await held.enter_async_context(dashboard(reading, worker, listener))
 
+        # all that was imported stays: looking through it for garbage again and again would keep
+        # reports waiting
+        gc.collect()
+        gc.freeze()
         announce(f"grpc {host_port(settings.host, grpc_port)}")
         for address in network.addresses:
             announce(f"p2p {address}")
