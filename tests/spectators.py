@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +21,7 @@ from coordinator.registration import sign
 from coordinator.service import CoordinatorService
 from coordinator.storage.store import Store
 from coordinator.web.serving import dashboard
+from coordinator.web.stream import Streams
 from peer.swarm.clock import CLOCK
 from swarmpb.signing import SigningKey
 from swarmpb.spec import preset
@@ -29,7 +33,7 @@ HOST = "127.0.0.1"
 class Stage:
     """A coordinator with the run `demo`, served until the end of `stage`."""
 
-    def __init__(self, store: Store, worker: ThreadPoolExecutor, url: str) -> None:
+    def __init__(self, store: Store, worker: ThreadPoolExecutor, address: tuple[str, int]) -> None:
         self.store = store
         self.service = CoordinatorService(store)
         self.reading = Reading(
@@ -40,8 +44,12 @@ class Stage:
             CLOCK.now,
         )
         self.worker = worker
-        self.url = url
+        self.address = address
+        self.url = f"http://{address[0]}:{address[1]}"
         """Without a slash at the end."""
+        self.streams: Streams
+        self.stop: Callable[[], object]
+        """Begins to end the server; `stage` waits for it."""
 
     def do(self, work: Callable[[], _Answer]) -> _Answer:
         """What `work` returns, done in the service's one thread."""
@@ -53,32 +61,49 @@ def stage(folder: Path) -> Iterator[Stage]:
     """Serve a fresh coordinator's dashboard from a thread of its own."""
     with ThreadPoolExecutor(1) as worker, closing(Store.open(folder / "c.sqlite")) as store:
         listener = bind(HOST, 0, "--http-port")
-        it = Stage(store, worker, f"http://{HOST}:{listener.getsockname()[1]}")
+        it = Stage(store, worker, listener.getsockname())
         owner = SigningKey.load_or_create(folder / "owner.key")
         it.do(lambda: it.service.register(sign(preset("demo"), owner)))
-        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        with _thread(it, listener):
+            yield it
 
-        async def serve() -> None:
-            stopped = asyncio.Event()
-            async with dashboard(it.reading, worker, listener):
-                started.set_result((asyncio.get_running_loop(), stopped))
-                await stopped.wait()
 
-        def run() -> None:
-            try:
-                anyio.run(serve, backend_options={"use_uvloop": True})
-            except BaseException as error:
-                if started.done():
-                    raise
-                started.set_exception(error)
+def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for what another thread is about to do."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come to be"
+        time.sleep(0.01)
 
-        thread = threading.Thread(target=run)
-        thread.start()
+
+@contextmanager
+def _thread(it: Stage, listener: socket.socket) -> Iterator[None]:
+    """A thread whose event loop serves `it` on a bound socket."""
+    started: Future[None] = Future()
+
+    async def serve() -> None:
+        stopped = asyncio.Event()
+        it.stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopped.set)
+        async with dashboard(it.reading, it.worker, listener) as it.streams:
+            started.set_result(None)
+            await stopped.wait()
+
+    def run() -> None:
         try:
-            loop, stopped = started.result()
-            try:
-                yield it
-            finally:
-                loop.call_soon_threadsafe(stopped.set)
+            anyio.run(serve, backend_options={"use_uvloop": True})
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        started.result()
+        try:
+            yield
         finally:
-            thread.join()
+            with suppress(RuntimeError):  # it was stopped, and its loop is closed
+                it.stop()
+    finally:
+        thread.join()

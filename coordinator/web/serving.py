@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def dashboard(
     reading: Reading, worker: Executor, listener: socket.socket
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Streams]:
     """Serve pages and data on a bound socket until the end of the block.
 
     `worker` is the service's one thread.
@@ -47,7 +47,7 @@ async def dashboard(
         app = build_app(Questions(reading, Answers(worker, renderer), streams))
         async with serving(app, listener):
             try:
-                yield
+                yield streams
             finally:
                 await streams.close()
 

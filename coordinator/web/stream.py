@@ -85,6 +85,11 @@ class Streams:
         """How many there are, of all runs."""
         return self._addresses.total()
 
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The runs that have a producer now."""
+        return tuple(self._channels)
+
     @asynccontextmanager
     async def listening(
         self, run_id: str, address: str, after: int | None
