@@ -85,7 +85,7 @@ def participant(ledger: Ledger, peer: PeerState, now: float, banned: bool) -> Pa
         peer_id=peer.peer_id,
         name=shown_name(peer.name, peer.peer_id),
         live=ledger.is_live(peer, now),
-        phase=peer.phase,
+        phase=redacted(peer.phase),
         reason=redacted(peer.reason),
         tokens=credit.tokens,
         share=credit.tokens / merged if merged else 0.0,

@@ -25,6 +25,7 @@ from coordinator.beside import beside, watch_time
 from coordinator.config import ServeSettings
 from coordinator.desk import Desk
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
+from coordinator.disk import disk_trouble
 from coordinator.domain import SpecChangedError
 from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
 from coordinator.model_keeper import KeptModels, ModelKeeper
@@ -143,7 +144,9 @@ async def _running(
 
         reading = Reading(service, store, authority.orders, join_command, CLOCK.now)
         http_port = listener.getsockname()[1]
-        await held.enter_async_context(dashboard(reading, worker, listener))
+        await held.enter_async_context(
+            dashboard(reading, worker, listener, partial(disk_trouble, settings.state_dir))
+        )
 
         # all that was imported stays: looking through it for garbage again and again would keep
         # reports waiting

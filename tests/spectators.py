@@ -47,6 +47,7 @@ class Stage:
         self.address = address
         self.url = f"http://{address[0]}:{address[1]}"
         """Without a slash at the end."""
+        self.trouble: Callable[[], str | None]
         self.streams: Streams
         self.stop: Callable[[], object]
         """Begins to end the server; `stage` waits for it."""
@@ -57,13 +58,14 @@ class Stage:
 
 
 @contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
+def stage(folder: Path, trouble: Callable[[], str | None] = lambda: None) -> Iterator[Stage]:
     """Serve a fresh coordinator's dashboard from a thread of its own."""
     with ThreadPoolExecutor(1) as worker, closing(Store.open(folder / "c.sqlite")) as store:
         listener = bind(HOST, 0, "--http-port")
         it = Stage(store, worker, listener.getsockname())
         owner = SigningKey.load_or_create(folder / "owner.key")
         it.do(lambda: it.service.register(sign(preset("demo"), owner)))
+        it.trouble = trouble
         with _thread(it, listener):
             yield it
 
@@ -84,7 +86,7 @@ def _thread(it: Stage, listener: socket.socket) -> Iterator[None]:
     async def serve() -> None:
         stopped = asyncio.Event()
         it.stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopped.set)
-        async with dashboard(it.reading, it.worker, listener) as it.streams:
+        async with dashboard(it.reading, it.worker, listener, it.trouble) as it.streams:
             started.set_result(None)
             await stopped.wait()
 

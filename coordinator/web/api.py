@@ -15,7 +15,7 @@ from coordinator import views
 from coordinator.participants import Column, Wanted
 from coordinator.reading import Reading
 from coordinator.web.answers import Answer, Answers, packed
-from coordinator.web.event_stream import EventStream
+from coordinator.web.event_stream import MEDIA_TYPE, EventStream
 from coordinator.web.replies import reply
 from coordinator.web.stream import Streams
 
@@ -47,7 +47,7 @@ _ERROR = {
     "description": "Refused.",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
-ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((404, 422, 429, 503), _ERROR)
+ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((404, 414, 422, 429, 503), _ERROR)
 
 
 def api(questions: Questions, describe: Callable[[], dict[str, Any]]) -> APIRouter:
@@ -66,7 +66,7 @@ def api(questions: Questions, describe: Callable[[], dict[str, Any]]) -> APIRout
         (f"{run}/events", questions.events, views.Events),
     ):
         router.add_api_route(path, ask, response_model=model)
-    router.add_api_route(f"{run}/stream", questions.stream, response_class=EventStream)
+    router.add_api_route(f"{run}/stream", questions.stream, response_class=_EventStream)
 
     @router.get("/api/v1/provenance", response_model=dict[str, views.Source])
     async def provenance(request: Request) -> Response:
@@ -82,6 +82,12 @@ def api(questions: Questions, describe: Callable[[], dict[str, Any]]) -> APIRout
         return reply(request, documents[0])
 
     return router
+
+
+class _EventStream(Response):
+    """How the document describes a stream."""
+
+    media_type = MEDIA_TYPE
 
 
 class Questions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -20,8 +20,8 @@ from swarmpb.version import SOFTWARE_VERSION
 RETRY_SECONDS = "5"
 
 
-def build_app(questions: Questions) -> ASGIApp:
-    """Everything that `coordinator serve` answers over HTTP."""
+def build_app(questions: Questions, *more: APIRouter) -> ASGIApp:
+    """Everything that `coordinator serve` answers over HTTP; `more`: what is not for spectators."""
     app = FastAPI(
         title="Murmuration coordinator",
         version=SOFTWARE_VERSION,
@@ -32,6 +32,8 @@ def build_app(questions: Questions) -> ASGIApp:
         redirect_slashes=False,
     )
     app.include_router(api(questions, lambda: describe(app)))
+    for router in more:
+        app.include_router(router)
     app.include_router(pages(Assets()))
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

@@ -10,6 +10,8 @@ import asyncio
 import ipaddress
 import json
 from collections.abc import Iterable
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,6 +25,8 @@ STALLED_SECONDS = 20.0
 LEAST_TAKEN = 16 << 10
 """Bytes that a client must take in that time, if so many wait for it."""
 LOOK_SECONDS = 2.0
+
+AT_ONCE = pack("ii", 1, 0)
 
 ABORT = "murmuration.abort"
 """Where a request's scope has the function that cuts its connection off."""
@@ -44,12 +48,17 @@ class Connection(H11Protocol):
         why = crowded(self.address, others)
         if why is not None:
             self._refused = True
-            transport.write(_unavailable(why))
+            transport.write(_error(503, "Service Unavailable", why))
             transport.close()
 
     def data_received(self, data: bytes) -> None:
         if not self._refused:
             super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refused = True
+        self.transport.write(_error(400, "Bad Request", "this is no request that HTTP knows"))
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         self._idle_since = self.loop.time()
@@ -62,6 +71,8 @@ class Connection(H11Protocol):
 
     def abort(self) -> None:
         """End it now, whatever waits to be sent."""
+        # else the machine would keep what it has taken over, for a client that never reads it
+        self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, AT_ONCE)
         self.transport.abort()
 
     def look(self, now: float) -> None:
@@ -118,10 +129,11 @@ def _with_abort(app: Any, abort: Any) -> Any:
     return told
 
 
-def _unavailable(why: str) -> bytes:
+def _error(status: int, phrase: str, why: str) -> bytes:
+    """A whole response, for connections that get no further."""
     body = json.dumps({"error": why}).encode()
     head = (
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: 10\r\nConnection: close\r\n\r\n"
+        f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

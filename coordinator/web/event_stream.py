@@ -24,8 +24,6 @@ RETRY_SECONDS = "30"
 class EventStream(Response):
     """Goes on until the client goes, is too slow, or the coordinator stops."""
 
-    media_type = MEDIA_TYPE
-
     def __init__(self, streams: Streams, run_id: str, after: int | None) -> None:
         super().__init__()
         self._streams = streams

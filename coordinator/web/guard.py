@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 MOST_PATH = 512
 MOST_QUERY = 1024
 """Bytes, as they travel."""
+MOST_HEADER_BYTES = 16 << 10
 
 SECURITY_HEADERS = {
     # the pages need nothing that is written into them; of the libraries, plotly tries to add a
@@ -72,9 +73,13 @@ class Guard:
 def _refused(scope: Scope) -> Response | None:
     if scope["method"] not in ("GET", "HEAD"):
         return refusal(405, "this interface is for reading: use GET", {"Allow": "GET, HEAD"})
+    if scope["method"] == "HEAD" and scope["path"].endswith("/stream"):
+        return refusal(405, "a stream has no end: use GET", {"Allow": "GET"})
     headers = Headers(scope=scope)
     if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
         return refusal(413, "a request for reading has no body", {"Connection": "close"})
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER_BYTES:
+        return refusal(431, f"at most {MOST_HEADER_BYTES} bytes of headers")
     if len(scope["raw_path"]) > MOST_PATH or len(scope["query_string"]) > MOST_QUERY:
         return refusal(414, f"at most {MOST_PATH} bytes of path and {MOST_QUERY} of query")
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
@@ -17,13 +17,14 @@ from coordinator.web.answers import Answers
 from coordinator.web.api import Questions
 from coordinator.web.app import build_app
 from coordinator.web.connections import Connection, bounded, look_after
+from coordinator.web.guard import MOST_HEADER_BYTES
+from coordinator.web.health_page import health_page
 from coordinator.web.stream import Streams
 
 STARTUP_SECONDS = 10.0
 GRACE_SECONDS = 2.0
 """How long responses under way may take when the coordinator stops."""
 KEEP_ALIVE_SECONDS = 15
-MOST_HEADER_BYTES = 16 << 10
 BACKLOG = 256
 
 
@@ -36,15 +37,20 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def dashboard(
-    reading: Reading, worker: Executor, listener: socket.socket
+    reading: Reading,
+    worker: Executor,
+    listener: socket.socket,
+    trouble: Callable[[], str | None] = lambda: None,
 ) -> AsyncIterator[Streams]:
     """Serve pages and data on a bound socket until the end of the block.
 
-    `worker` is the service's one thread.
+    `worker` is the service's one thread, in which `trouble` says what keeps this coordinator from
+    its work: a line for `/healthz`, or None.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="json") as renderer:
         streams = Streams(reading, worker)
-        app = build_app(Questions(reading, Answers(worker, renderer), streams))
+        questions = Questions(reading, Answers(worker, renderer), streams)
+        app = build_app(questions, health_page(trouble, worker))
         async with serving(app, listener):
             try:
                 yield streams
