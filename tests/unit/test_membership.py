@@ -186,6 +186,20 @@ def test_the_view_is_of_the_living_in_one_order() -> None:
     assert view_of(dict(reversed(payloads.items())), NOW) == view
 
 
+def test_who_may_not_take_part_is_not_in_the_view_and_what_it_knows_is() -> None:
+    """An outsider may be one by old orders only: it names those that would let it in."""
+    payloads = {
+        "anna": record(peer_id="anna", certificate=b"anna's", orders_serial=1, orders_sequence=7),
+        "bert": record(certificate=b"old", orders_serial=2, orders_sequence=1),
+        "cleo": record(peer_id="cleo"),
+    }
+    view = view_of(payloads, NOW, lambda peer_id, shown: shown == f"{peer_id}'s".encode())
+    assert [peer.peer_id for peer in view.peers] == ["anna"]
+    assert [peer.peer_id for peer in view.others("dora")] == ["anna"]
+    assert view.orders_named() == {"anna": (1, 7), "bert": (2, 1), "cleo": (0, 0)}
+    assert holders_of(view.others("dora"), Position(7, DIGEST)) == ["anna"]
+
+
 # ---- where the run stands ----------------------------------------------------------------
 
 
