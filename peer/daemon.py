@@ -25,6 +25,8 @@ from peer.averaging.state import GlobalState
 from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
 from peer.condition import Peer, stop_tokens
 from peer.events import Phase
+from peer.hardware import MAX_NAME, this_machine
+from peer.manifests_told import rosters_of
 from peer.members import Members
 from peer.membership import Position, SwarmView
 from peer.notices import Notices
@@ -92,6 +94,7 @@ class Daemon:
         )
         self.reporter = reporter
         reporter.snapshot = lambda: progress_report(self.snapshot())
+        reporter.rosters = lambda attempts: rosters_of(self._swarm.history, attempts)
         self._settings = settings
         self._members = members
         self._spec = spec
@@ -113,7 +116,10 @@ class Daemon:
             course=members.course,
         )
         self._view = SwarmView()
+        self._hardware = this_machine()
         self._round_seconds: deque[float] = deque(maxlen=KEPT_DURATIONS)
+        self._adopted_at: float | None = None
+        """Monotonic seconds of the present state's adoption."""
         self._stop: events.Stop | None = None
         self._stopping = anyio.Event()
         self._tasks: TaskGroup
@@ -264,9 +270,10 @@ class Daemon:
         self._post(events.AttemptBegan(leader))
 
     def _adopted(self, state: GlobalState, outcome: Outcome | None) -> None:
+        before, self._adopted_at = self._adopted_at, time.monotonic()
         if outcome is not None:
             self._round_seconds.append(outcome.seconds)
-            self._ended(outcome)
+            self._ended(outcome, self._adopted_at - before if before is not None else 0.0)
             # the members take turns
             if outcome.member_index == state.round % outcome.members:
                 self._tasks.start_soon(self._evaluate, state)
@@ -281,8 +288,9 @@ class Daemon:
         log.info("round %d is void: %s", outcome.round, outcome.reason)
         self._ended(outcome)
 
-    def _ended(self, outcome: Outcome) -> None:
-        self.reporter.add_round(round_outcome(outcome, self.work.state, CLOCK.now()))
+    def _ended(self, outcome: Outcome, round_seconds: float = 0.0) -> None:
+        told = round_outcome(outcome, self.work.state, CLOCK.now(), round_seconds)
+        self.reporter.add_round(told)
         self._post(events.AttemptEnded(outcome.leader, outcome.committed, outcome.reason))
 
     def _fell_behind(self, reason: str) -> None:
@@ -314,6 +322,8 @@ class Daemon:
             target_tokens=stop_tokens(self._peer),
             addresses=self._swarm.network.addresses if self._swarm.network else (),
             link=self._swarm.link,
+            reach=self._swarm.reach,
+            hardware=self._hardware_now(),
             round_seconds=list(self._round_seconds),
             coverage=self._coverage(),
             recent=self._swarm.recent,
@@ -328,6 +338,11 @@ class Daemon:
         """Since the newest checkpoint was written; NaN without one."""
         written = self._checkpoints.written_at
         return math.nan if written is None else time.monotonic() - written
+
+    def _hardware_now(self) -> coordinator_pb2.Hardware:
+        if self.work.trainer is not None:
+            self._hardware.accelerator = self.work.trainer.accelerator[:MAX_NAME]
+        return self._hardware
 
     def _coverage(self) -> coordinator_pb2.Coverage | None:
         if self.work.trainer is None or not self.work.has_state:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 REPORT_SECONDS = 2.0
 ROWS_A_REPORT = 256
 VALIDATIONS_A_REPORT = 32
+MOST_WANTED = 16
 LONGEST_PAUSE = 20.0
 """Between two tries to reach a coordinator that is away."""
 UNKNOWN_TRIES = 3
@@ -82,6 +83,9 @@ class Reporter:
         self._identity = identity
         self.snapshot: Callable[[], coordinator_pb2.ProgressReport]
         """The peer's present state, asked for each report; to be set before the first one."""
+        self.rosters: Callable[[Sequence[bytes]], list[coordinator_pb2.RoundRoster]]
+        """Of attempts that the coordinator wants to hear of; to be set like `snapshot`."""
+        self._wanted: Sequence[bytes] = ()
         self._journal = journal
         self._spec = spec
         self._members = members
@@ -141,6 +145,7 @@ class Reporter:
             return await self._failed(error, rows)
         self.model_wanted = reply.model_wanted
         self._obey(reply.orders if reply.HasField("orders") else None)
+        self._wanted = tuple(reply.wanted_rosters[:MOST_WANTED])
         self._taken = (name, reply.taken_row)
         self._sequence = max(self._sequence, min(reply.accepted_sequence, _MOST_SEQUENCE))
         journal.skip_to(min(reply.taken_row, _MOST_SEQUENCE))
@@ -163,6 +168,8 @@ class Reporter:
         report.sequence = self._sequence
         report.written_at_ms = int(CLOCK.now() * 1000)
         report.journal = name
+        if self._wanted:
+            report.rosters.extend(self.rosters(self._wanted))
         return report
 
     async def _accepted(self) -> None:
@@ -195,6 +202,7 @@ class Reporter:
             self._note(False, detail)
             return False
         self._failures += not rows
+        self._wanted = ()  # the fault may be theirs
         self._refused(detail)
         self._suspect = rows[0] if len(rows) == 1 else None
         self._most = len(rows) // 2

@@ -80,6 +80,8 @@ class Snapshot:
     target_tokens: int = 0
     addresses: tuple[str, ...] = ()
     link: Link = UNKNOWN
+    reach: str = ""
+    hardware: coordinator_pb2.Hardware | None = None
     round_seconds: list[float] = field(default_factory=list)
     coverage: coordinator_pb2.Coverage | None = None
     """How much of the text the run has trained, as agreed with `state`."""
@@ -150,6 +152,9 @@ def progress_report(snapshot: Snapshot) -> coordinator_pb2.ProgressReport:
         coverage=snapshot.coverage,
         orders_serial=snapshot.orders[0],
         orders_sequence=snapshot.orders[1],
+        hardware=snapshot.hardware,
+        link=link_message(snapshot.link),
+        reach=snapshot.reach,
     )
 
 
@@ -198,9 +203,12 @@ def status_reply(snapshot: Snapshot) -> control_pb2.StatusReply:
 
 
 def round_outcome(
-    outcome: Outcome, state: GlobalState, wall: float
+    outcome: Outcome, state: GlobalState, wall: float, round_seconds: float = 0.0
 ) -> coordinator_pb2.RoundOutcome:
-    """For the coordinator; state: this peer's after the attempt; wall: unix seconds."""
+    """For the coordinator; state: this peer's after the attempt; wall: unix seconds.
+
+    round_seconds: since the state before was adopted; 0: not known.
+    """
     return coordinator_pb2.RoundOutcome(
         round=outcome.round,
         attempt=outcome.attempt,
@@ -216,6 +224,7 @@ def round_outcome(
         finished_at_ms=int(wall * 1000),
         train_loss=outcome.loss,
         included=outcome.merged,
+        round_seconds=round_seconds,
     )
 
 

@@ -25,6 +25,7 @@ from peer.membership import MAX_RECENT, PeerFacts, Position, SwarmView, at_work
 from peer.orders_exchange import OrdersExchange
 from peer.presence import Presence
 from peer.swarm.interface import Network, Refused, Unreachable
+from peer.swarm.reach import reach_of
 from peer.transfer.donor import Donor
 from peer.transfer.pace import serving_rate
 from peer.work import LocalWork
@@ -32,6 +33,7 @@ from swarmpb.spec import RunSpec
 
 log = logging.getLogger(__name__)
 
+REACH_SECONDS = 10.0
 KNOWN_ANCESTORS = 1024
 """By so many states this peer tells a fork from a head that it is ahead of."""
 
@@ -50,6 +52,8 @@ class SwarmLife:
         """connect: joins; told whether this peer was in the swarm before."""
         self.history = History(spec.round.codec)
         self.network: Network | None = None
+        self.reach = ""
+        """How others get through to this peer: a word of `peer.swarm.reach`, or not known."""
         self._spec = spec
         self._work = work
         self._connect = connect
@@ -83,12 +87,18 @@ class SwarmLife:
                 self.tasks = tasks
                 tasks.start_soon(self._orders.keep_asking, network)
                 self._post(events.SwarmJoined())
+                tasks.start_soon(self._watch_reach, network)
                 why = await presence.stay(network)
                 self.tasks = None
                 await network.close()  # first, as what it serves starts tasks here
                 tasks.cancel_scope.cancel()
             rounds.leave()
             self._post(events.SwarmLost(why))
+
+    async def _watch_reach(self, network: Network) -> None:
+        while True:
+            self.reach = reach_of(network.addresses, await network.connections())
+            await anyio.sleep(REACH_SECONDS)
 
     @property
     def link(self) -> Link:

@@ -122,6 +122,9 @@ class Network(Protocol):
         is out of reach.
         """
 
+    async def connections(self) -> tuple[str, ...]:
+        """The addresses of the other ends of present connections, as far as they are known."""
+
     def review(self) -> None:
         """Who may take part has changed: end the streams with those that may not any more."""
 

@@ -260,6 +260,15 @@ class Libp2pNetwork:
     async def reconnect(self, addresses: Sequence[str]) -> int:
         return await self._greeter.greet_all(addresses)
 
+    async def connections(self) -> tuple[str, ...]:
+        try:
+            with anyio.fail_after(_DHT_CALL_SECONDS):
+                peers = await self._p2p.list_peers()
+        except (TimeoutError, P2PDaemonError, asyncio.IncompleteReadError, OSError) as error:
+            log.debug("p2pd does not say whom it is connected to: %s", error)
+            return ()
+        return tuple(str(address) for peer in peers for address in peer.addrs)
+
     def review(self) -> None:
         self._streams.review()
 

@@ -225,9 +225,11 @@ class MemoryNetwork:
     async def reconnect(self, addresses: Sequence[str]) -> int:
         await self._running.wait()
         others = {it.rpartition("/")[2] for it in addresses} - {self.peer_id}
-        known = [self._hub.networks[it] for it in others if it in self._hub.networks]
-        reached = [it for it in known if it.alive and not self._hub.apart(self.peer_id, it.peer_id)]
-        return len(reached) if self.alive else 0
+        known = [it for it in others if it in self._hub.networks and self._hub.networks[it].alive]
+        return sum(self.alive and not self._hub.apart(self.peer_id, it) for it in known)
+
+    async def connections(self) -> tuple[str, ...]:
+        return ()
 
     def review(self) -> None:
         self._streams.review()

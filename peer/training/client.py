@@ -64,6 +64,7 @@ class Trainer:
     totals = Progress(inner_steps=0, tokens=0, loss_sum=0.0)
     """Latest totals since the trainer started."""
     pass_chunks = 0  # in one pass through the text; 0 until `ready`
+    accelerator = ""  # its name; empty also until `ready`
 
     def __init__(
         self,
@@ -319,6 +320,7 @@ class Trainer:
         if isinstance(message, Ready):
             self._vectors = SharedVectors(self._memory, message.parameters)
             self.pass_chunks = message.pass_chunks
+            self.accelerator = message.accelerator
         future = self._answers.pop(type(message), None)
         if future is None:
             raise ValueError(f"an answer nobody asked for: {message}")

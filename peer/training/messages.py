@@ -127,7 +127,8 @@ class Ready:
 
     KIND: ClassVar[str] = "ready"
     parameters: int
-    device: str
+    accelerator: str
+    """Its name; empty: the processor computes."""
     pass_chunks: int = 0
     """Chunks in one pass through the training text; 0: not known."""
 

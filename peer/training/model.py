@@ -71,6 +71,13 @@ def choose_device(wish: str) -> torch.device:
     return torch.device(wish)
 
 
+def accelerator_name(device: torch.device) -> str:
+    """What its maker calls it; empty for the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "" if device.type == "cpu" else device.type
+
+
 def build_model(spec: RunSpec, device: torch.device, micro_batch: int) -> FlatModel:
     """The spec's model with its first parameters, the same on every peer.
 

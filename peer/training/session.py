@@ -14,7 +14,7 @@ from peer.training.failure import TrainerFailure
 from peer.training.inner import Evaluation, InnerTraining
 from peer.training.link import DaemonLink
 from peer.training.memory import SharedVectors
-from peer.training.model import build_model, choose_device
+from peer.training.model import accelerator_name, build_model, choose_device
 from peer.training.options import TrainerStart
 from peer.training.pace import MicroBatchPace
 from swarmpb.spec import RunSpec, SpecError, parse_canonical
@@ -125,7 +125,7 @@ def open_session(link: DaemonLink, start: TrainerStart) -> Session:
     memory = SharedVectors(start.memory, model.vector.numel())
     session = Session(inner, memory, data.validation_batches(held_out, spec))
     session.cut(0)
-    link.send(messages.Ready(model.vector.numel(), str(device), stream.pass_chunks))
+    link.send(messages.Ready(model.vector.numel(), accelerator_name(device), stream.pass_chunks))
     return session
 
 

@@ -53,6 +53,9 @@ class WatchedNetwork:
     async def reconnect(self, addresses: Sequence[str]) -> int:
         return await self._inner.reconnect(addresses)
 
+    async def connections(self) -> tuple[str, ...]:
+        return await self._inner.connections()
+
     def review(self) -> None:
         self._inner.review()
 

@@ -59,6 +59,8 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
         self.answering = anyio.Event()
         self.answering.set()
         self.asked = anyio.Event()
+        self.wanted: list[bytes] = []
+        """Attempts whose roster it asks for."""
 
     async def Report(  # noqa: N802  named by the proto
         self, request: swarm_pb2.Envelope, context: Context
@@ -79,7 +81,7 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
             self.taken_row = max(self.taken_row, report.last_row)
         self.sequence = max(self.sequence, report.sequence)
         return coordinator_pb2.ReportReply(
-            accepted_sequence=self.sequence, taken_row=self.taken_row
+            accepted_sequence=self.sequence, taken_row=self.taken_row, wanted_rosters=self.wanted
         )
 
     async def Admit(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -151,6 +153,9 @@ async def reporting(port: int, folder: Path | None = None) -> AsyncIterator[Repo
             client, IDENTITY, journal, SPEC, Members(RUN, IDENTITY.peer_id, time.time)
         )
         reporter.snapshot = snapshot
+        reporter.rosters = lambda attempts: [
+            coordinator_pb2.RoundRoster(attempt=attempt) for attempt in attempts
+        ]
         yield reporter
     finally:
         await journal.close()
@@ -467,3 +472,42 @@ async def test_no_answer_says_where_nobody_answered() -> None:
     with pytest.raises(CoordinatorUnreachable, match=f"no coordinator answers at 127.0.0.1:{port}"):
         await client.run("tiny")
     await client.close()
+
+
+# ---- rosters ---------------------------------------------------------------------------
+
+
+def rosters_in(report: coordinator_pb2.ProgressReport) -> list[bytes]:
+    return [roster.attempt for roster in report.rosters]
+
+
+async def test_rosters_that_are_asked_for_come_with_the_next_report(both: Both) -> None:
+    fake, reporter = both
+    fake.wanted = [b"one", b"two"]
+    await delivered(reporter)
+    fake.wanted = []
+    await delivered(reporter)
+    await delivered(reporter)
+    assert [rosters_in(it) for it in fake.taken] == [[], [b"one", b"two"], []]
+
+
+async def test_rosters_that_were_not_taken_are_told_again(both: Both) -> None:
+    fake, reporter = both
+    fake.wanted = [b"one"]
+    await delivered(reporter)
+    fake.status = grpc.StatusCode.UNAVAILABLE
+    await reporter.send()
+    fake.status, fake.wanted = None, []
+    await delivered(reporter)
+    assert rosters_in(fake.taken[-1]) == [b"one"]
+
+
+async def test_a_refused_report_is_not_refused_for_its_rosters_for_ever(both: Both) -> None:
+    fake, reporter = both
+    fake.wanted = [b"one"]
+    await delivered(reporter)
+    fake.status = grpc.StatusCode.INVALID_ARGUMENT
+    await reporter.send()
+    fake.status, fake.wanted = None, []
+    await delivered(reporter)
+    assert rosters_in(fake.taken[-1]) == []
