@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,25 +24,22 @@ from peer.averaging.state import GlobalState
 from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
 from peer.condition import Peer, stop_tokens
 from peer.events import Phase
-from peer.hardware import MAX_NAME, this_machine
+from peer.hardware import Machine
 from peer.manifests_told import rosters_of
 from peer.members import Members
 from peer.membership import Position, SwarmView
 from peer.notices import Notices
 from peer.presence import Presence
 from peer.reporter import Reporter
+from peer.round_reports import RoundReports
 from peer.run_metadata import RunMetadata
 from peer.standstill import watch_standstill
 from peer.status import (
-    KEPT_DURATIONS,
     Snapshot,
     progress_report,
-    round_outcome,
-    round_reached,
     text_coverage,
 )
 from peer.supervisor import TrainerSupervisor
-from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network
 from peer.swarm_life import SwarmLife
 from peer.training.death import TrainerDied
@@ -89,7 +85,12 @@ class Daemon:
         self.work = LocalWork(
             members.own,
             Callbacks(
-                self._began, self._adopted, self._concluded, self._fell_behind, self._dropped
+                self._began,
+                self._adopted,
+                self._concluded,
+                self._fell_behind,
+                self._dropped,
+                self._recalled,
             ),
         )
         self.reporter = reporter
@@ -116,10 +117,8 @@ class Daemon:
             course=members.course,
         )
         self._view = SwarmView()
-        self._hardware = this_machine()
-        self._round_seconds: deque[float] = deque(maxlen=KEPT_DURATIONS)
-        self._adopted_at: float | None = None
-        """Monotonic seconds of the present state's adoption."""
+        self._machine = Machine()
+        self._rounds = RoundReports(reporter)
         self._stop: events.Stop | None = None
         self._stopping = anyio.Event()
         self._tasks: TaskGroup
@@ -270,27 +269,26 @@ class Daemon:
         self._post(events.AttemptBegan(leader))
 
     def _adopted(self, state: GlobalState, outcome: Outcome | None) -> None:
-        before, self._adopted_at = self._adopted_at, time.monotonic()
+        self._rounds.adopted(state, outcome)
         if outcome is not None:
-            self._round_seconds.append(outcome.seconds)
-            self._ended(outcome, self._adopted_at - before if before is not None else 0.0)
+            self._ended(outcome)
             # the members take turns
             if outcome.member_index == state.round % outcome.members:
                 self._tasks.start_soon(self._evaluate, state)
             if self._checkpoints.none_yet:
                 # not in half a minute: a run must not hang on nobody's loss
                 self._tasks.start_soon(self._checkpoints.save)
-        elif state.round:
-            self.reporter.add_round(round_reached(state, CLOCK.now()))
         self._post(events.StateAdopted(_position(state), state.tokens))
 
     def _concluded(self, outcome: Outcome) -> None:
         log.info("round %d is void: %s", outcome.round, outcome.reason)
+        self._rounds.void(outcome, self.work.state)
         self._ended(outcome)
 
-    def _ended(self, outcome: Outcome, round_seconds: float = 0.0) -> None:
-        told = round_outcome(outcome, self.work.state, CLOCK.now(), round_seconds)
-        self.reporter.add_round(told)
+    def _recalled(self, outcome: Outcome) -> None:
+        self._rounds.recalled(outcome, self.work.state)
+
+    def _ended(self, outcome: Outcome) -> None:
         self._post(events.AttemptEnded(outcome.leader, outcome.committed, outcome.reason))
 
     def _fell_behind(self, reason: str) -> None:
@@ -323,8 +321,8 @@ class Daemon:
             addresses=self._swarm.network.addresses if self._swarm.network else (),
             link=self._swarm.link,
             reach=self._swarm.reach,
-            hardware=self._hardware_now(),
-            round_seconds=list(self._round_seconds),
+            hardware=self._machine.described(self.work.trainer),
+            round_seconds=list(self._rounds.durations),
             coverage=self._coverage(),
             recent=self._swarm.recent,
             resumed=self._peer.resumed,
@@ -338,11 +336,6 @@ class Daemon:
         """Since the newest checkpoint was written; NaN without one."""
         written = self._checkpoints.written_at
         return math.nan if written is None else time.monotonic() - written
-
-    def _hardware_now(self) -> coordinator_pb2.Hardware:
-        if self.work.trainer is not None:
-            self._hardware.accelerator = self.work.trainer.accelerator[:MAX_NAME]
-        return self._hardware
 
     def _coverage(self) -> coordinator_pb2.Coverage | None:
         if self.work.trainer is None or not self.work.has_state:

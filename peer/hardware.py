@@ -8,12 +8,26 @@ from pathlib import Path
 
 import psutil
 
+from peer.training.client import Trainer
 from swarmpb.v1 import coordinator_pb2
 
 MAX_NAME = 80
 _MEMORY_STEP = 1 << 28
 """Bytes: a quarter of a gibibyte. The exact number is as good as a fingerprint."""
 _CPUINFO = Path("/proc/cpuinfo")
+
+
+class Machine:
+    """What is told of this machine, gathered once."""
+
+    def __init__(self) -> None:
+        self._told = this_machine()
+
+    def described(self, trainer: Trainer | None) -> coordinator_pb2.Hardware:
+        """With the accelerator that the trainer computes on; of no trainer, the last one's."""
+        if trainer is not None:
+            self._told.accelerator = trainer.accelerator[:MAX_NAME]
+        return self._told
 
 
 def this_machine(cpuinfo: Path = _CPUINFO) -> coordinator_pb2.Hardware:

@@ -131,6 +131,7 @@ class Reporter:
     async def _send_one(self) -> bool:
         """Whether there is more to send at once."""
         journal = self._journal
+        await journal.write()  # what only the coordinator has, it may lose
         name, taken = journal.name, self._taken
         report = self._report(name)  # before the rows: no round in it that they do not tell
         rows: list[Row] = []

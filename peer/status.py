@@ -209,13 +209,15 @@ def round_outcome(
 
     round_seconds: since the state before was adopted; 0: not known.
     """
+    manifest = outcome.manifest
     return coordinator_pb2.RoundOutcome(
         round=outcome.round,
         attempt=outcome.attempt,
         committed=outcome.committed,
         reason=outcome.reason[:200],
-        digest=state.digest,
-        run_tokens=state.tokens,
+        # of the round: this peer may have got several at once, and stand further
+        digest=manifest.state_digest if manifest else state.digest,
+        run_tokens=manifest.tokens if manifest else state.tokens,
         own_tokens=outcome.tokens if outcome.merged else 0,
         bytes_sent=outcome.bytes_sent,
         bytes_received=outcome.bytes_received,

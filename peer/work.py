@@ -42,6 +42,7 @@ class Callbacks:
     concluded: Callable[[Outcome], None]
     fell_behind: Callable[[str], None]
     dropped: Callable[[GlobalState, str], None]
+    recalled: Callable[[Outcome], None] = lambda outcome: None
 
 
 class LocalWork:
@@ -240,6 +241,9 @@ class LocalWork:
     @property
     def holds_cut(self) -> bool:
         return self._cut is not None
+
+    def recalled(self, outcome: Outcome) -> None:
+        self._callbacks.recalled(outcome)
 
     def settle_resumed(self, tokens: int) -> None:
         self.merged_tokens += tokens

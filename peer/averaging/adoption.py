@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import anyio.to_thread
 import numpy as np
 
-from peer.averaging.attempt import Attempt, Outcome, outcome_of
+from peer.averaging.attempt import Attempt, Outcome, outcome_of, outcome_recalled
 from peer.averaging.codecs import FlatVector
 from peer.averaging.history import History, ResumedWork
 from peer.averaging.local import Fate, Local
@@ -90,6 +90,7 @@ class Adoption:
             if part.owner == member and not agreed.void
         ]
         self._history.feedback.forget_used(included, answered)
+        self._local.recalled(outcome_recalled(manifest, member, left_out_reason(manifest, member)))
         if member in manifest.merged:
             self._local.settle_resumed(manifest.roster.tokens[member])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -130,5 +131,26 @@ def outcome_of(attempt: Attempt, manifest: Manifest | None, reason: str, own: st
         seconds=attempt.ended - attempt.started,
         bytes_sent=exchange.traffic.sent if exchange else 0,
         bytes_received=exchange.traffic.received if exchange else 0,
+        manifest=manifest,
+    )
+
+
+def outcome_recalled(manifest: Manifest, member: int, reason: str) -> Outcome:
+    """The outcome of a committed round for a member of which only its manifest is known now."""
+    roster = manifest.roster
+    return Outcome(
+        attempt=roster.attempt,
+        leader=roster.leader,
+        round=manifest.round,
+        committed=True,
+        reason=reason,
+        members=len(roster.members),
+        member_index=member,
+        merged=member in manifest.merged,
+        tokens=roster.tokens[member],
+        loss=math.nan,
+        seconds=0.0,
+        bytes_sent=0,
+        bytes_received=0,
         manifest=manifest,
     )

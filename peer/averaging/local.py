@@ -66,6 +66,9 @@ class Local(Protocol):
         tokens: of this peer in that round; its earlier process had trained them.
         """
 
+    def recalled(self, outcome: Outcome) -> None:
+        """A round had an earlier process of this peer as a member; how it ended for that."""
+
     def fell_behind(self, reason: str) -> None:
         """A committed round cannot be adopted from here: the state must be downloaded."""
 

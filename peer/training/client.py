@@ -319,8 +319,7 @@ class Trainer:
             return
         if isinstance(message, Ready):
             self._vectors = SharedVectors(self._memory, message.parameters)
-            self.pass_chunks = message.pass_chunks
-            self.accelerator = message.accelerator
+            self.pass_chunks, self.accelerator = message.pass_chunks, message.accelerator
         future = self._answers.pop(type(message), None)
         if future is None:
             raise ValueError(f"an answer nobody asked for: {message}")

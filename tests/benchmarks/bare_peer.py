@@ -93,6 +93,9 @@ class BareLocal:
     def holds_cut(self) -> bool:
         return True
 
+    def recalled(self, outcome: Outcome) -> None:
+        """Nothing here counts them."""
+
     def settle_resumed(self, tokens: int) -> None:
         raise NotImplementedError("nobody resumes in this benchmark")
 

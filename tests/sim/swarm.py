@@ -58,6 +58,8 @@ class SimulatedPeer:
         """Inner work that is in no round so far, shape (n,)."""
         self.cut_work = zeros.copy()
         """Of that, what the last cut had."""
+        self.recalled_outcomes: list[Outcome] = []
+        """What it has heard of rounds that an earlier process was in."""
         self.resumed_tokens = 0
         """Of an earlier process, in rounds that it did not see."""
         self.resumed_settled = False
@@ -120,6 +122,9 @@ class SimulatedPeer:
     @property
     def holds_cut(self) -> bool:
         return True
+
+    def recalled(self, outcome: Outcome) -> None:
+        self.recalled_outcomes.append(outcome)
 
     def settle_resumed(self, tokens: int) -> None:
         self.resumed_tokens += tokens

@@ -14,8 +14,10 @@ from coordinator.storage.store import Store
 from peer.coordinator_client import CoordinatorClient
 from peer.journal import Journal
 from peer.manifests_told import rosters_of
+from peer.members import Members
 from peer.reporter import Reporter
 from peer.status import round_outcome
+from swarmpb.membership import RunIdentity
 from swarmpb.signing import PeerIdentity, SigningKey
 from swarmpb.v1 import coordinator_pb2
 from tests.sim.swarm import IDENTITIES, SimulatedPeer, SimulatedSwarm, simulated_swarm, spec_for
@@ -24,6 +26,8 @@ pytestmark = pytest.mark.anyio
 
 RUN = spec_for("fp32").run_id
 NOW = 1000.0
+OWNER = SigningKey.generate()
+IDENTITY = RunIdentity(RUN, spec_for("fp32").hash(), OWNER.public_key)
 
 
 class DirectClient(CoordinatorClient):
@@ -112,7 +116,7 @@ async def told_run(folder: Path, peers: int = 3) -> AsyncIterator[Run]:
     async with AsyncExitStack() as stack:
         store = stack.enter_context(closing(Store.open(folder / "coordinator.sqlite")))
         service = CoordinatorService(store, now=lambda: NOW)
-        service.register(sign(spec_for("fp32"), SigningKey.generate()))
+        service.register(sign(spec_for("fp32"), OWNER))
         tokens = tuple(100 * (index + 1) for index in range(peers))
         swarm = await stack.enter_async_context(simulated_swarm(peers, tokens=tokens))
         run = Run(swarm, store, service)
@@ -120,8 +124,13 @@ async def told_run(folder: Path, peers: int = 3) -> AsyncIterator[Run]:
             journal = Journal(folder / f"{index}.sqlite")
             await journal.open()
             stack.push_async_callback(journal.close)
-            spec = coordinator_pb2.SignedSpec()
-            reporter = Reporter(DirectClient(service), IDENTITIES[index], journal, spec)
+            reporter = Reporter(
+                DirectClient(service),
+                IDENTITIES[index],
+                journal,
+                coordinator_pb2.SignedSpec(),
+                Members(IDENTITY, peer.name, lambda: NOW),
+            )
             run.tellers.append(Teller(peer, reporter))
         yield run
 

@@ -77,6 +77,10 @@ async def test_back_after_a_round_that_had_its_later_cut(codec: str, share: str)
         assert peer.resumed_settled == (share != "few"), "less than half of it does not count"
         assert peer.resumed_tokens == (0 if share == "few" else peer.tokens)
         assert before == peer.tokens + peer.resumed_tokens
+        (recalled,) = peer.recalled_outcomes
+        assert recalled.merged == (share != "few"), "so it can be told again, if that was lost"
+        assert recalled.round == peer.state.round
+        assert (recalled.reason == "") == (share == "all")
         await goes_on(account)
 
 
