@@ -300,23 +300,35 @@ def show(run_id: str, address: str, as_json: bool) -> None:
 @click.argument("run_id", metavar="ID")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @ask
+@token_file
 @as_json
-def export(run_id: str, folder: Path, address: str, as_json: bool) -> None:
+def export(
+    run_id: str, folder: Path, address: str, token_file: Path | None, as_json: bool
+) -> None:
     """Write a run's newest model to FOLDER, for `from_pretrained`.
 
     It is fetched from the run's peers, as most of them hold it, and checked by its digest; the
-    model of a run that has ended is what its coordinator kept.
+    model of a run that has ended is what its coordinator kept. The admin token is needed only for
+    a run by invitation.
     """
-    from coordinator import display
-    from coordinator.client import CoordinatorClient
+    from coordinator import display, run_export
+    from coordinator.admin_token import find
+    from coordinator.client import AdminClient, CoordinatorClient
     from coordinator.model_keeper import KeptModels
-    from coordinator.run_export import export_run
+    from swarmpb.v1 import membership_pb2, swarm_pb2
 
     with CoordinatorClient(address) as coordinator:
         info = coordinator.run(run_id)
+
+    def admit(envelope: swarm_pb2.Envelope) -> membership_pb2.Admission:
+        if not run_export.takes_members_only(info):
+            return membership_pb2.Admission(orders=info.orders)
+        with AdminClient(address, find(token_file, config.state_dir())) as owner:
+            return owner.admit_guest(envelope)
+
     kept = KeptModels(config.state_dir() / "models")
     with display.progress_line(quiet=as_json) as tell:
-        facts = export_run(info, kept, folder, tell)
+        facts = run_export.export_run(info, kept, folder, admit, tell)
     if as_json:
         display.print_json({**facts, "folder": str(folder)})
     else:

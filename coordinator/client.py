@@ -10,7 +10,14 @@ from typing_extensions import Self
 
 from coordinator.admin_token import bearer
 from swarmpb.exits import Exit, UserError
-from swarmpb.v1 import admin_pb2, admin_pb2_grpc, coordinator_pb2, coordinator_pb2_grpc
+from swarmpb.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    coordinator_pb2,
+    coordinator_pb2_grpc,
+    membership_pb2,
+    swarm_pb2,
+)
 
 CALL_SECONDS = 5.0
 MAX_ANSWER_BYTES = 8 << 20
@@ -122,3 +129,7 @@ class AdminClient(CoordinatorClient):
     def register(self, request: admin_pb2.RegisterRunRequest) -> coordinator_pb2.RunInfo:
         """Publish a signed spec with its charter; the same ones again change nothing."""
         return self.call(self._admin.RegisterRun, request, self._token)
+
+    def admit_guest(self, envelope: swarm_pb2.Envelope) -> membership_pb2.Admission:
+        """What a guest of the owner needs to be dealt with by a run's peers."""
+        return self.call(self._admin.AdmitGuest, envelope, self._token)

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peer.swarm.clock import CLOCK
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import PeerIdentity
+from swarmpb.v1 import coordinator_pb2, membership_pb2, swarm_pb2
 
 COMMAND = [sys.executable, "-m", "peer.export_process"]
 END_SECONDS = 5.0
@@ -25,12 +27,16 @@ END_SECONDS = 5.0
 _LAST_WORDS = 300
 
 
+Admit = Callable[[swarm_pb2.Envelope], membership_pb2.Admission]
+"""Lets a guest of the run's owner in; raises as `Admissions.admit_guest`."""
+
+
 @dataclass(frozen=True)
 class Export:
     """What is wanted: the newest state that the run's peers agree on, as a model in `folder`."""
 
-    spec: bytes
-    """Canonical JSON."""
+    run_id: str
+    spec: coordinator_pb2.SignedSpec
     initial_peers: Sequence[str]
     """libp2p multiaddresses."""
     folder: Path
@@ -39,15 +45,8 @@ class Export:
 class Exporter:
     """One export at work. A context manager: leaving it early ends the process."""
 
-    def __init__(self, export: Export) -> None:
-        self._request = json.dumps(
-            {
-                "spec": export.spec.decode(),
-                "initial_peers": list(export.initial_peers),
-                "folder": str(export.folder.absolute()),
-                "identity": base64.b64encode(PeerIdentity.generate().to_bytes()).decode(),
-            }
-        )
+    def __init__(self, export: Export, admit: Admit) -> None:
+        self._request = json.dumps(_request(export, admit))
         # a file: nobody reads it while the export is at work
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         self._process = subprocess.Popen(
@@ -106,3 +105,22 @@ class Exporter:
         self._errors.seek(0)
         words = self._errors.read().decode(errors="replace").strip().splitlines()
         return words[-1][:_LAST_WORDS] if words else f"exit status {status}"
+
+
+def _request(export: Export, admit: Admit) -> dict[str, Any]:
+    """As `peer.export_process` reads it: with an identity for this once, and what lets it in."""
+    identity = PeerIdentity.generate()
+    asked = membership_pb2.AdmissionRequest(
+        run_id=export.run_id,
+        spec_hash=export.spec.hash,
+        written_at_ms=int(CLOCK.now() * 1000),
+    )
+    admission = admit(identity.seal("admission", asked.SerializeToString()))
+    return {
+        "spec": export.spec.spec.decode(),
+        "owner_key": export.spec.owner_key.hex(),
+        "initial_peers": list(export.initial_peers),
+        "folder": str(export.folder.absolute()),
+        "identity": base64.b64encode(identity.to_bytes()).decode(),
+        "admission": base64.b64encode(admission.SerializeToString()).decode(),
+    }

@@ -14,7 +14,9 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from coordinator.exporting import Export, Exporter
+from coordinator.domain import RefusedError, Run
+from coordinator.exporting import Admit, Export, Exporter
+from coordinator.wire import signed_spec
 from swarmpb.exits import UserError
 
 log = logging.getLogger(__name__)
@@ -26,8 +28,8 @@ MAX_TRIES = 4
 FACTS_FILE = "murmuration.json"
 """Written last into a model's folder, by `peer.export_process`."""
 
-EndedRuns = Callable[[], Awaitable[dict[str, bytes]]]
-"""The spec, as canonical JSON, of each run that has ended and has live peers, by run id."""
+EndedRuns = Callable[[], Awaitable[Sequence[Run]]]
+"""Those runs that have ended, and whose peers are there still."""
 
 
 class KeptModels:
@@ -58,6 +60,7 @@ class ModelKeeper:
         self._models = models
         self._ended = ended
         self._initial_peers = tuple(initial_peers)
+        self._admit = admit
         self._tries: dict[str, int] = {}
         self._retry_at: dict[str, float] = {}
 
@@ -68,20 +71,21 @@ class ModelKeeper:
     async def keep(self) -> None:
         """Watch for runs that end, until cancelled."""
         while True:
-            for run_id, spec in (await self._ended()).items():
-                if not self._models.has(run_id) and self._is_due(run_id):
-                    await self._fetch(run_id, spec)
+            for run in await self._ended():
+                if not self._models.has(run.run_id) and self._is_due(run.run_id):
+                    await self._fetch(run)
             await anyio.sleep(LOOK_SECONDS)
 
     def _is_due(self, run_id: str) -> bool:
         return anyio.current_time() >= self._retry_at.get(run_id, 0.0)
 
-    async def _fetch(self, run_id: str, spec: bytes) -> None:
+    async def _fetch(self, run: Run) -> None:
+        run_id, place = run.run_id, self._models.place(run.run_id)
         self._tries[run_id] = self._tries.get(run_id, 0) + 1
-        export = Export(spec, self._initial_peers, self._models.place(run_id))
+        export = Export(run_id, signed_spec(run), self._initial_peers, place)
         try:
-            await run_export(export, log.info)
-        except (UserError, OSError) as error:
+            await run_export(export, self._admit, log.info)
+        except (UserError, RefusedError, OSError) as error:
             pause = RETRY_SECONDS * 2.0 ** min(self._tries[run_id] - 1, 6)
             self._retry_at[run_id] = anyio.current_time() + pause
             log.warning(
@@ -91,9 +95,9 @@ class ModelKeeper:
             log.info("the model of run %s is kept in %s", run_id, export.folder)
 
 
-async def run_export(export: Export, tell: Callable[[str], None]) -> None:
-    """An export in the background; cancelling ends it. Raises as `Exporter.run` does."""
-    exporter = await anyio.to_thread.run_sync(Exporter, export)
+async def run_export(export: Export, admit: Admit, tell: Callable[[str], None]) -> None:
+    """An export in the background; cancelling ends it. Raises as `Exporter` does."""
+    exporter = await anyio.to_thread.run_sync(Exporter, export, admit)
     try:
         await anyio.to_thread.run_sync(exporter.run, tell, abandon_on_cancel=True)
     finally:

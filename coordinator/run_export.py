@@ -11,14 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coordinator.exporting import Export, Exporter
+from coordinator.exporting import Admit, Export, Exporter
 from coordinator.model_keeper import FACTS_FILE, KeptModels
 from swarmpb.exits import Exit, UserError
-from swarmpb.v1 import coordinator_pb2
+from swarmpb.v1 import coordinator_pb2, membership_pb2
 
 
 def export_run(
-    info: coordinator_pb2.RunInfo, kept: KeptModels, folder: Path, tell: Callable[[str], None]
+    info: coordinator_pb2.RunInfo,
+    kept: KeptModels,
+    folder: Path,
+    admit: Admit,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Write the newest model of a run to `folder`; what was written (`murmuration.json`).
 
@@ -29,8 +33,14 @@ def export_run(
     if kept.has(info.run_id):
         tell("the run has ended: taking the model that its coordinator kept")
         return _copy(kept.place(info.run_id), folder)
-    with Exporter(Export(info.spec.spec, info.initial_peers, folder)) as exporter:
+    export = Export(info.run_id, info.spec, tuple(info.initial_peers), folder)
+    with Exporter(export, admit) as exporter:
         return exporter.run(tell)
+
+
+def takes_members_only(info: coordinator_pb2.RunInfo) -> bool:
+    """Whether the run's peers deal with nobody who is not admitted."""
+    return membership_pb2.Orders.FromString(info.orders.orders).invite_only
 
 
 def check_folder(folder: Path) -> None:

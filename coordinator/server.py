@@ -26,7 +26,7 @@ from coordinator.config import ServeSettings
 from coordinator.desk import Desk
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
 from coordinator.disk import disk_trouble
-from coordinator.domain import SpecChangedError
+from coordinator.domain import Run, SpecChangedError
 from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
 from coordinator.model_keeper import KeptModels, ModelKeeper
 from coordinator.reading import Reading
@@ -39,7 +39,7 @@ from peer.runtime import RuntimeFolder
 from peer.swarm.clock import CLOCK
 from swarmpb.exits import Exit, UserError
 from swarmpb.spec import preset
-from swarmpb.v1 import admin_pb2_grpc, coordinator_pb2_grpc
+from swarmpb.v1 import admin_pb2_grpc, coordinator_pb2_grpc, membership_pb2, swarm_pb2
 
 GRACE_SECONDS = 2.0
 """How long calls under way may take to finish when the coordinator stops."""
@@ -116,9 +116,6 @@ async def _running(
             settings.identity, folder.path, settings.host, settings.p2p_port
         )
         held.push_async_callback(network.close)
-        keeper = _model_keeper(settings, service, worker, network.addresses)
-        service.wants_model = keeper.wants
-        await held.enter_async_context(beside(keeper.keep))
         server = grpc.aio.server(
             interceptors=[admin_token.TokenGate(token)],
             options=SERVER_OPTIONS,
@@ -127,6 +124,9 @@ async def _running(
         grpc_port = bind_grpc(server, settings.host, settings.grpc_port)
         desk = Desk(service, authority, worker, network.addresses)
         admissions = Admissions(service, authority, store, CLOCK.now)
+        keeper = _model_keeper(settings, service, admissions, worker, network.addresses)
+        service.wants_model = keeper.wants
+        await held.enter_async_context(beside(keeper.keep))
         servicer = CoordinatorServicer(desk, admissions)
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
         administration = Administration(service, authority, store.membership, CLOCK.now)
@@ -167,13 +167,17 @@ async def _running(
 def _model_keeper(
     settings: ServeSettings,
     service: CoordinatorService,
+    admissions: Admissions,
     worker: ThreadPoolExecutor,
     addresses: Sequence[str],
 ) -> ModelKeeper:
-    async def ended() -> dict[str, bytes]:
+    async def ended() -> Sequence[Run]:
         return await asyncio.get_running_loop().run_in_executor(worker, service.ended_runs)
 
-    return ModelKeeper(KeptModels(settings.models), ended, addresses)
+    def admit(envelope: swarm_pb2.Envelope) -> membership_pb2.Admission:
+        return worker.submit(admissions.admit_guest, envelope).result()
+
+    return ModelKeeper(KeptModels(settings.models), ended, addresses, admit)
 
 
 def _restorable(settings: ServeSettings) -> list[bytes]:

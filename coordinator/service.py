@@ -155,15 +155,18 @@ class CoordinatorService:
         """The progress of a run now; `UnknownRunError` if there is no such run."""
         return self.ledger(run_id).facts(self._now())
 
-    def ended_runs(self) -> dict[str, bytes]:
-        """The spec, as canonical JSON, of each run that has ended and has live peers."""
-        return {
-            run_id: run.spec
-            for run_id, run in self._runs.items()
-            if self._has_ended(run_id) and self.peers_live(run_id)
-        }
+    def ended_runs(self) -> list[Run]:
+        """The runs that have ended, and whose peers are there still."""
+        return [
+            run
+            for run in self._runs.values()
+            if self._has_ended(run.run_id) and self.peers_live(run.run_id)
+        ]
 
     def _has_ended(self, run_id: str) -> bool:
+        orders = self._authority.orders(run_id) if self._authority is not None else None
+        if orders is not None and orders.state == RunState.FINISHED:
+            return True
         return self._ledgers[run_id].tokens >= self._runs[run_id].target_tokens
 
     def whereabouts(self) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -11,15 +11,20 @@ from swarmpb.v1 import coordinator_pb2
 from swarmpb.version import PROTOCOL_VERSION
 
 
+def signed_spec(run: Run) -> coordinator_pb2.SignedSpec:
+    """A run's spec as its owner published it."""
+    return coordinator_pb2.SignedSpec(
+        spec=run.spec, hash=run.spec_hash, owner_key=run.owner_key, signature=run.signature
+    )
+
+
 def run_info(
     run: Run, round_reached: int, tokens: int, initial_peers: Sequence[str], now: float
 ) -> coordinator_pb2.RunInfo:
     """What a peer needs to join `run` at `now` (unix seconds)."""
     return coordinator_pb2.RunInfo(
         run_id=run.run_id,
-        spec=coordinator_pb2.SignedSpec(
-            spec=run.spec, hash=run.spec_hash, owner_key=run.owner_key, signature=run.signature
-        ),
+        spec=signed_spec(run),
         initial_peers=initial_peers,
         protocol_version=PROTOCOL_VERSION,
         server_time_ms=int(now * 1000),

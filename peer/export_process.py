@@ -25,11 +25,15 @@ from blake3 import blake3
 from peer.averaging.state import GlobalState
 from peer.exporting import Fetched, ModelFetcher
 from peer.files import write_whole
+from peer.members import Members
+from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Unreachable
 from swarmpb.addresses import is_loopback
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import write_private
+from swarmpb.membership import RunIdentity
+from swarmpb.signing import PeerIdentity, write_private
 from swarmpb.spec import RunSpec, parse_canonical
+from swarmpb.v1 import membership_pb2
 
 FACTS_FILE = "murmuration.json"
 """Beside the model: which one it is."""
@@ -46,6 +50,10 @@ class ExportRequest:
     """Of the model; if it exists it is empty, or was written so before."""
     identity: str
     """The content of a libp2p identity file, base64."""
+    owner_key: str
+    """Of the run, hexadecimal."""
+    admission: str
+    """A serialised `Admission`, base64: the run's orders, and a certificate if it takes one."""
 
     @classmethod
     def from_json(cls, line: bytes) -> ExportRequest:
@@ -112,11 +120,14 @@ async def _fetch(request: ExportRequest, spec: RunSpec, parameters: int) -> Fetc
         folder = Path(name)
         identity = folder / "identity.key"
         write_private(identity, base64.b64decode(request.identity))
+        members = _members(request, spec, PeerIdentity.load(identity))
         near = all(is_loopback(it) for it in request.initial_peers)
         host = "127.0.0.1" if near else "0.0.0.0"  # noqa: S104  peers may dial back, as any peer's
-        network = await Libp2pNetwork.start(identity, folder, host, 0, request.initial_peers)
+        network = await Libp2pNetwork.start(
+            identity, folder, host, 0, request.initial_peers, members
+        )
         try:
-            fetcher = ModelFetcher(network, spec.run_id, parameters, _say_progress)
+            fetcher = ModelFetcher(network, members, parameters, _say_progress)
             return await fetcher.run()
         except Unreachable as error:
             raise UserError(
@@ -126,6 +137,18 @@ async def _fetch(request: ExportRequest, spec: RunSpec, parameters: int) -> Fetc
         finally:
             with anyio.CancelScope(shield=True):
                 await network.close()
+
+
+def _members(request: ExportRequest, spec: RunSpec, identity: PeerIdentity) -> Members:
+    """Whom to believe: as any peer of the run does."""
+    run = RunIdentity(spec.run_id, spec.hash(), bytes.fromhex(request.owner_key))
+    members = Members(run, identity.peer_id, CLOCK.now)
+    admission = membership_pb2.Admission.FromString(base64.b64decode(request.admission))
+    if admission.orders.orders:  # else nobody speaks for the run, and it is open to all
+        members.take(admission.orders)
+    if admission.HasField("certificate"):
+        members.certificate = admission.certificate.SerializeToString()
+    return members
 
 
 def _facts(spec: RunSpec, fetched: Fetched) -> dict[str, Any]:

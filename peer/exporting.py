@@ -9,6 +9,7 @@ import anyio
 
 from peer.averaging.state import GlobalState
 from peer.halves import head
+from peer.members import Members
 from peer.membership import PeerFacts, Position, holders_of, view_of
 from peer.presence import address_of
 from peer.swarm.clock import CLOCK
@@ -37,11 +38,14 @@ class ModelFetcher:
     """Looks where the run stands, and downloads that. `run` it once."""
 
     def __init__(
-        self, network: Network, run_id: str, parameters: int, tell: Callable[[str], None]
+        self, network: Network, members: Members, parameters: int, tell: Callable[[str], None]
     ) -> None:
-        """parameters: length of the model's vector; tell: hears in words how far it is."""
+        """members: who takes part in the run; parameters: length of the model's vector; tell:
+        hears in words how far it is.
+        """
         self._network = network
-        self._kind = f"record:{run_id}"
+        self._members = members
+        self._kind = f"record:{members.run.run_id}"
         self._parameters = parameters
         self._tell = tell
         self._told = ""
@@ -73,7 +77,7 @@ class ModelFetcher:
                 records = await self._network.lookup(self._kind)
         except TimeoutError as error:
             raise Unreachable(f"no answer from the DHT for {DHT_SECONDS:.0f} s") from error
-        return view_of(records, CLOCK.now()).peers
+        return view_of(records, CLOCK.now(), self._members.admits).peers
 
     async def _download(
         self, download: Download, peers: Sequence[PeerFacts], at: Position

@@ -14,12 +14,13 @@ import psutil
 import pytest
 
 from coordinator import exporting
+from coordinator.domain import Run
 from coordinator.exporting import Export, Exporter
 from coordinator.model_keeper import FACTS_FILE, MAX_TRIES, KeptModels, ModelKeeper
 from coordinator.run_export import export_run
 from swarmpb.exits import Exit, UserError
 from swarmpb.spec import preset
-from swarmpb.v1 import coordinator_pb2
+from swarmpb.v1 import coordinator_pb2, membership_pb2, swarm_pb2
 
 FACTS = {"run_id": "demo", "round": 7}
 SPEC = preset("demo").canonical()
@@ -51,6 +52,15 @@ def played(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(exporting, "COMMAND", command)
 
 
+def everybody(_envelope: swarm_pb2.Envelope) -> membership_pb2.Admission:
+    """The run is open."""
+    return membership_pb2.Admission()
+
+
+def an_export(folder: Path) -> Export:
+    return Export("demo", run_info().spec, (), folder)
+
+
 def run_info() -> coordinator_pb2.RunInfo:
     return coordinator_pb2.RunInfo(
         run_id="demo", spec=coordinator_pb2.SignedSpec(spec=SPEC), initial_peers=["/ip4/…"]
@@ -62,7 +72,7 @@ def test_a_model_comes_from_the_peers_while_the_run_goes_on(
 ) -> None:
     played(monkeypatch, WRITES)
     words: list[str] = []
-    facts = export_run(run_info(), KeptModels(tmp_path / "kept"), tmp_path / "model", words.append)
+    facts = export_run(run_info(), KeptModels(tmp_path / "kept"), tmp_path / "model", everybody, words.append)
     assert facts == FACTS
     assert words == ["half of it is there"]
     assert (tmp_path / "model" / FACTS_FILE).is_file()
@@ -77,7 +87,7 @@ def test_the_model_of_a_run_that_ended_is_the_one_that_was_kept(
     (kept.place("demo") / FACTS_FILE).write_text(json.dumps(FACTS))
     (kept.place("demo") / "model.safetensors").write_bytes(b"weights")
     for _ in range(2):  # the second time it takes the place of the first copy
-        assert export_run(run_info(), kept, tmp_path / "model", print) == FACTS
+        assert export_run(run_info(), kept, tmp_path / "model", everybody, print) == FACTS
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == b"weights"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "model"]
 
@@ -88,7 +98,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(
     played(monkeypatch, WRITES)
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="choose another folder") as told:
-        export_run(run_info(), KeptModels(tmp_path / "kept"), tmp_path, print)
+        export_run(run_info(), KeptModels(tmp_path / "kept"), tmp_path, everybody, print)
     assert told.value.code == Exit.STATE_FOLDER
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
@@ -105,7 +115,7 @@ def test_why_there_is_no_model_is_one_line(
 ) -> None:
     played(monkeypatch, script)
     with (
-        Exporter(Export(SPEC, (), tmp_path / "model")) as exporter,
+        Exporter(an_export(tmp_path / "model"), everybody) as exporter,
         pytest.raises(UserError, match=words) as told,
     ):
         exporter.run(print)
@@ -124,7 +134,7 @@ def test_nothing_is_left_running_when_nobody_waits_for_the_model_any_more(
         raise EnoughError
 
     before = set(psutil.Process().children())
-    with Exporter(Export(SPEC, (), tmp_path / "model")) as exporter, pytest.raises(EnoughError):
+    with Exporter(an_export(tmp_path / "model"), everybody) as exporter, pytest.raises(EnoughError):
         exporter.run(enough)
     assert set(psutil.Process().children()) == before
 
@@ -138,11 +148,11 @@ class EndedRuns:
     def __init__(self, looks: int) -> None:
         self._left = looks
 
-    async def __call__(self) -> dict[str, bytes]:
+    async def __call__(self) -> list[Run]:
         if not self._left:
             raise _SeenEnoughError
         self._left -= 1
-        return {"demo": SPEC}
+        return [Run("demo", SPEC, b"hash", b"owner", b"signed", "", 1, 0)]
 
 
 class _SeenEnoughError(Exception):
@@ -156,7 +166,7 @@ async def test_the_model_of_a_run_that_ends_is_fetched_once(
     played(monkeypatch, WRITES)
     monkeypatch.setattr("coordinator.model_keeper.LOOK_SECONDS", 0.0)
     models = KeptModels(tmp_path)
-    keeper = ModelKeeper(models, EndedRuns(looks=3), ())
+    keeper = ModelKeeper(models, EndedRuns(looks=3), (), everybody)
     assert keeper.wants("demo")
     with pytest.raises(_SeenEnoughError):
         await keeper.keep()
@@ -171,7 +181,7 @@ async def test_peers_are_not_kept_waiting_for_a_model_that_cannot_be_had(
     played(monkeypatch, FAILS)
     monkeypatch.setattr("coordinator.model_keeper.LOOK_SECONDS", 0.0)
     monkeypatch.setattr("coordinator.model_keeper.RETRY_SECONDS", 0.0)
-    keeper = ModelKeeper(KeptModels(tmp_path), EndedRuns(looks=MAX_TRIES), ())
+    keeper = ModelKeeper(KeptModels(tmp_path), EndedRuns(looks=MAX_TRIES), (), everybody)
     with pytest.raises(_SeenEnoughError):
         await keeper.keep()
     assert not keeper.wants("demo")
@@ -182,7 +192,7 @@ def test_a_coordinator_that_stops_in_the_middle_leaves_no_process_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played(monkeypatch, HANGS_UNTIL_ITS_LIFELINE_ENDS)
-    exporter = Exporter(Export(SPEC, (), tmp_path / "model"))
+    exporter = Exporter(an_export(tmp_path / "model"), everybody)
     process = psutil.Process(exporter.pid)
     exporter.close()
     with pytest.raises(psutil.NoSuchProcess):
