@@ -302,9 +302,7 @@ def show(run_id: str, address: str, as_json: bool) -> None:
 @ask
 @token_file
 @as_json
-def export(
-    run_id: str, folder: Path, address: str, token_file: Path | None, as_json: bool
-) -> None:
+def export(run_id: str, folder: Path, address: str, token_file: Path | None, as_json: bool) -> None:
     """Write a run's newest model to FOLDER, for `from_pretrained`.
 
     It is fetched from the run's peers, as most of them hold it, and checked by its digest; the

@@ -55,7 +55,9 @@ class KeptModels:
 class ModelKeeper:
     """Fetches the models that are missing, one at a time."""
 
-    def __init__(self, models: KeptModels, ended: EndedRuns, initial_peers: Sequence[str]) -> None:
+    def __init__(
+        self, models: KeptModels, ended: EndedRuns, initial_peers: Sequence[str], admit: Admit
+    ) -> None:
         """initial_peers: libp2p multiaddresses through which the runs' peers are found."""
         self._models = models
         self._ended = ended

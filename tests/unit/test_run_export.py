@@ -72,7 +72,9 @@ def test_a_model_comes_from_the_peers_while_the_run_goes_on(
 ) -> None:
     played(monkeypatch, WRITES)
     words: list[str] = []
-    facts = export_run(run_info(), KeptModels(tmp_path / "kept"), tmp_path / "model", everybody, words.append)
+    facts = export_run(
+        run_info(), KeptModels(tmp_path / "kept"), tmp_path / "model", everybody, words.append
+    )
     assert facts == FACTS
     assert words == ["half of it is there"]
     assert (tmp_path / "model" / FACTS_FILE).is_file()
