@@ -1,20 +1,20 @@
-"""A run's ledger as it was, from what is kept."""
+"""A run's ledger after a restart: from sums and the newest rounds, however old the run is."""
 
 from __future__ import annotations
 
-from coordinator.progress import Ledger
+from coordinator.progress import KEPT_TALLIES, Ledger
 from coordinator.storage.store import Store
 
 
 def read_ledger(store: Store, run_id: str) -> Ledger:
-    """All that the store knows of a run's progress."""
+    """As far as the store knows it. `StorageError` if that fails."""
     ledger = Ledger()
+    newest, _ = store.history.rounds(run_id, limit=KEPT_TALLIES)
+    ledger.begin(newest, store.history.counts(run_id))
     ledger.credit(store.receipts.credits(run_id))
     for peer in store.peers(run_id):
         ledger.see(peer)
-    for outcome in store.outcomes(run_id):
-        ledger.add_outcome(outcome)
-    for validation in store.validations(run_id):
+    for _, validation in store.history.first_and_newest_validation(run_id) or ():
         ledger.add_validation(validation)
     coverage = store.coverage(run_id)
     if coverage is not None:

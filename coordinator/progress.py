@@ -1,15 +1,16 @@
 """From reports to the progress of a run. Pure: no I/O, no clock, `now` is an argument.
 
 A `Ledger` is grown by one outcome at a time instead of summing up all reports for each question,
-so that the coordinator of a run with a million outcomes answers as fast as that of a young one.
+so that the coordinator of a run with a million outcomes answers as fast as that of a young one,
+and it keeps only the newest rounds, so that it needs no more memory either.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from statistics import median
 from typing import TypeVar
 
@@ -19,11 +20,12 @@ from coordinator.domain import (
     PeerFacts,
     PeerState,
     Report,
-    RoundFacts,
     RunFacts,
     Validation,
 )
+from coordinator.history import Attempt, RoundCounts
 from coordinator.receipts import NO_CREDIT, Change, Credit
+from coordinator.tally import Tally
 
 LIVE_SECONDS = 15.0
 """A peer that has been silent for longer is not counted as live."""
@@ -31,71 +33,10 @@ GONE_PHASES = frozenset({"stopped", "left"})
 ROUNDS_SHOWN = 200
 TRAFFIC_SAMPLES = 10_000
 """The median of traffic is over this many of the newest (peer, committed round) pairs."""
-DIGESTS_COUNTED = 16
-"""Distinct digests kept of one round; two are already a fault."""
+KEPT_TALLIES = 2000
+"""Rounds and void attempts in memory, the highest ones; of the rest there are counts."""
 
 _Key = TypeVar("_Key")
-
-
-@dataclass(eq=False)
-class _Tally:
-    """One committed round or one void attempt, as told by everybody who reported it."""
-
-    round: int
-    committed: bool
-    reason: str
-    members: int
-    run_tokens: int
-    seconds: float
-    finished_by: int = 0
-    digests: dict[bytes, set[bytes]] = field(default_factory=dict)
-    """By attempt: two halves of a split swarm have rounds of the same number, and may differ.
-
-    Without one: of peers that only came to hold a state of that number.
-    """
-
-    @classmethod
-    def begun_by(cls, outcome: Outcome) -> _Tally:
-        # the reason of a committed round is about one peer that was left out, not about the round
-        reason = "" if outcome.committed else outcome.reason
-        return cls(
-            round=outcome.round,
-            committed=outcome.committed,
-            reason=reason,
-            members=outcome.members,
-            run_tokens=outcome.run_tokens,
-            seconds=outcome.seconds,
-        )
-
-    def add(self, outcome: Outcome) -> None:
-        self.finished_by += 1
-        if not self.members:  # the words before were of peers that only came to hold its state
-            self.members, self.seconds = outcome.members, outcome.seconds
-        kept = sum(map(len, self.digests.values()))
-        if outcome.committed and outcome.digest and kept < DIGESTS_COUNTED:
-            self.digests.setdefault(outcome.attempt, set()).add(outcome.digest)
-
-    @property
-    def distinct_digests(self) -> int:
-        """Told of one attempt; more than one is a disagreement."""
-        named = [len(told) for attempt, told in self.digests.items() if attempt]
-        return max(named or map(len, self.digests.values()), default=0)
-
-    def place(self) -> tuple[int, bool]:
-        """Void attempts at a round come before its commit."""
-        return self.round, self.committed
-
-    def facts(self) -> RoundFacts:
-        return RoundFacts(
-            round=self.round,
-            committed=self.committed,
-            reason=self.reason,
-            members=self.members,
-            run_tokens=self.run_tokens,
-            seconds=self.seconds,
-            finished_by=self.finished_by,
-            distinct_digests=self.distinct_digests,
-        )
 
 
 class Ledger:
@@ -103,25 +44,29 @@ class Ledger:
 
     Each outcome and each validation must be added once (the store tells which are new), in the
     order of arrival; the first word on a round's size and duration stands. So must each change of
-    a receipt.
+    a receipt. Rounds below the newest `kept` are in the counts for good: a late word about one of
+    them is kept by the store and changes nothing here, were it on a disagreement.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = KEPT_TALLIES) -> None:
         self.peers: dict[str, PeerState] = {}
-        self.outcomes = 0
-        """How many were added."""
-        self.outcomes_by_peer: Counter[str] = Counter()
         self.round = 0
         """The highest round that anybody has reached."""
         self.addresses: dict[str, tuple[str, ...]] = {}
         """By peer id, since this coordinator started."""
         self.coverage: Coverage | None = None
+        self._kept = kept
+        self._floor: tuple[int, bool] | None = None
+        """The highest place of a tally that was let go of."""
+        self._older = Counter[bool]()
+        """How many were, by whether they were committed."""
+        self._older_disagreement: int | None = None
         self._tokens = 0
         self._merged_tokens = 0
-        self._in_order: list[_Tally] = []
-        self._committed: dict[int, _Tally] = {}
+        self._in_order: list[Tally] = []
+        self._committed: dict[int, Tally] = {}
         self._committed_attempts: set[bytes] = set()
-        self._void: dict[bytes | int, _Tally] = {}
+        self._void: dict[bytes | int, Tally] = {}
         self._credits: defaultdict[str, Credit] = defaultdict(Credit)
         self._run_tokens: dict[str, int] = {}
         """By peer, the most that it said were merged in the run."""
@@ -129,6 +74,37 @@ class Ledger:
         self._disagreeing: set[int] = set()
         self._first_validation: Validation | None = None
         self._newest_validation: Validation | None = None
+
+    def begin(self, newest: Iterable[Attempt], counts: RoundCounts) -> None:
+        """Begin where another ledger stood.
+
+        newest: whole rounds, the highest ones. counts: of all rounds there ever were.
+        """
+        for attempt in sorted(newest, key=lambda it: it.id):
+            if attempt.committed:
+                tally = self._committed.get(attempt.round)
+                self._committed_attempts.add(attempt.attempt)
+                if tally is None:
+                    tally = self._committed[attempt.round] = self._insert(Tally.recalled(attempt))
+                else:
+                    tally.add_kept(attempt)
+                if tally.distinct_digests > 1:
+                    self._disagreeing.add(attempt.round)
+                self.round = max(self.round, attempt.round)
+                if attempt.included:
+                    mean = attempt.bytes_sent // attempt.included
+                    self._traffic.extend([mean] * attempt.included)
+            else:
+                key = attempt.attempt or attempt.round
+                self._void[key] = self._insert(Tally.recalled(attempt))
+        self._older[True] = max(0, counts.committed - len(self._committed))
+        self._older[False] = max(0, counts.void - len(self._void))
+        if self._in_order and any(self._older.values()):
+            self._floor = (self._in_order[0].round - 1, True)
+        if counts.disagreed > len(self._disagreeing):
+            self._older_disagreement = 0
+        self._tokens = max(self._tokens, counts.tokens)
+        self._let_go()
 
     def see(self, peer: PeerState) -> None:
         """Take a peer's present state in place of the one before."""
@@ -147,13 +123,12 @@ class Ledger:
 
     def add_outcome(self, outcome: Outcome) -> None:
         """Count one peer's word on the end of one attempt at a round."""
-        self.outcomes += 1
-        self.outcomes_by_peer[outcome.peer_id] += 1
         if outcome.committed:
             self._add_committed(outcome)
-        elif outcome.attempt not in self._committed_attempts:
+        elif not outcome.attempt or outcome.attempt not in self._committed_attempts:
             # an attempt without a name is told from others by its round
             self._tally(self._void, outcome.attempt or outcome.round, outcome)
+        self._let_go()
 
     def credit(self, credits_: Mapping[str, Credit]) -> None:
         """Begin with these sums, by peer id."""
@@ -213,7 +188,7 @@ class Ledger:
     @property
     def newest_disagreement(self) -> int | None:
         """The highest round of which different digests were told."""
-        return max(self._disagreeing, default=None)
+        return max(self._disagreeing, default=self._older_disagreement)
 
     @property
     def void_attempts(self) -> Set[bytes | int]:
@@ -244,9 +219,9 @@ class Ledger:
             train_loss=_mean_loss(live),
             first_validation_loss=first.loss if first else None,
             validation_loss=newest.loss if newest else None,
-            rounds_committed=len(self._committed),
-            rounds_void=len(self._void),
-            digests_agree=not self._disagreeing,
+            rounds_committed=len(self._committed) + self._older[True],
+            rounds_void=len(self._void) + self._older[False],
+            digests_agree=self.newest_disagreement is None,
             bytes_sent_per_round=median(self._traffic) if self._traffic else 0.0,
             coverage=self.coverage,
             peers=(),
@@ -255,17 +230,20 @@ class Ledger:
 
     def _add_committed(self, outcome: Outcome) -> None:
         if outcome.attempt:
-            self._committed_attempts.add(outcome.attempt)
             self._take_back_void(outcome.attempt)
-        tally = self._tally(self._committed, outcome.round, outcome)
-        if tally.distinct_digests > 1:
-            self._disagreeing.add(outcome.round)
         self.round = max(self.round, outcome.round)
         self._tokens = max(self._tokens, outcome.run_tokens)
         told = self._run_tokens.get(outcome.peer_id, 0)
         self._run_tokens[outcome.peer_id] = max(told, outcome.run_tokens)
         if outcome.included:
             self._traffic.append(outcome.bytes_sent)
+        tally = self._tally(self._committed, outcome.round, outcome)
+        if tally is None:
+            return
+        if outcome.attempt in tally.digests:
+            self._committed_attempts.add(outcome.attempt)
+        if tally.distinct_digests > 1:
+            self._disagreeing.add(outcome.round)
 
     def _take_back_void(self, attempt: bytes) -> None:
         """Whoever called this attempt void had only missed its commit."""
@@ -273,13 +251,41 @@ class Ledger:
         if mistaken is not None:
             self._in_order.remove(mistaken)
 
-    def _tally(self, tallies: dict[_Key, _Tally], key: _Key, outcome: Outcome) -> _Tally:
+    def _tally(self, tallies: dict[_Key, Tally], key: _Key, outcome: Outcome) -> Tally | None:
+        """What the outcome was added to; None if it is of a round that was let go of."""
         tally = tallies.get(key)
         if tally is None:
-            tally = tallies[key] = _Tally.begun_by(outcome)
-            insort(self._in_order, tally, key=_Tally.place)
+            tally = Tally.begun_by(outcome)
+            if self._floor is not None and tally.place() <= self._floor:
+                return None
+            tallies[key] = self._insert(tally)
         tally.add(outcome)
         return tally
+
+    def _insert(self, tally: Tally) -> Tally:
+        insort(self._in_order, tally, key=Tally.place)
+        return tally
+
+    def _let_go(self) -> None:
+        """Of the lowest rounds, once there are a tenth too many: seldom, and many at once."""
+        surplus = len(self._in_order) - self._kept
+        if surplus <= self._kept // 10:
+            return
+        gone, self._in_order = self._in_order[:surplus], self._in_order[surplus:]
+        self._floor = gone[-1].place()
+        self._older.update(tally.committed for tally in gone)
+        dropped = {id(tally) for tally in gone}
+        for tally in gone:
+            if tally.committed:
+                del self._committed[tally.round]
+                self._committed_attempts.difference_update(tally.digests)
+        self._void = {key: it for key, it in self._void.items() if id(it) not in dropped}
+        lost = [round_ for round_ in self._disagreeing if round_ not in self._committed]
+        self._disagreeing.difference_update(lost)
+        self._older_disagreement = max(
+            [*lost, *([self._older_disagreement] if self._older_disagreement is not None else [])],
+            default=None,
+        )
 
     def _peer_facts(self, peer: PeerState, now: float) -> PeerFacts:
         credit = self.credit_of(peer.peer_id)

@@ -7,12 +7,12 @@ are called by one thread at a time, so what is on disk and what is in memory nev
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from coordinator.authority import Authority
+from coordinator.batches import by_run, one_of_each_peer
 from coordinator.crediting import Crediting
 from coordinator.domain import (
     Acknowledgement,
@@ -31,8 +31,9 @@ from coordinator.happenings.watch import Expected
 from coordinator.intake import read_report
 from coordinator.kept_ledger import read_ledger
 from coordinator.progress import Ledger, after_report
+from coordinator.receipts import Change
 from coordinator.refusals import NotAdmittedError
-from coordinator.room import Limits, Room
+from coordinator.room import HourlyRows, Limits, Room
 from coordinator.signed_specs import require_same, verified
 from coordinator.storage.store import Store
 from peer.swarm.clock import CLOCK
@@ -65,6 +66,7 @@ class CoordinatorService:
         self._owners = frozenset(owners)
         self._authority = authority
         self._limits = limits or Limits()
+        self._rows = HourlyRows()
         self.wants_model: Callable[[str], bool] = lambda run_id: False
         """Whether the peers of a run that has ended shall stay for its model; by run id."""
         self._runs = {run.run_id: run for run in store.runs()}
@@ -232,7 +234,7 @@ class CoordinatorService:
 
     def _take_wave(self, reports: Mapping[int, Report]) -> dict[int, Answer]:
         """Keep reports of as many peers in one transaction; answers by the same places."""
-        room = Room(self._limits, self._now())
+        room = Room(self._limits, self._rows, self._now())
         answers: dict[int, Answer] = {}
         taken: list[Report] = []
         try:
@@ -249,14 +251,14 @@ class CoordinatorService:
                         continue
                     taken.append(news)
                     answers[place] = self._acknowledged(after, new)
-                self._keep(taken, room)
+                changes = self._keep(taken, room)
         except BaseException as error:  # memory must not run ahead of the disk
-            for run_id in _by_run(taken):
+            for run_id in by_run(taken):
                 self._credits[run_id].forget()
             if isinstance(error, StorageError):
                 return dict.fromkeys(reports, error)
             raise
-        self._show(taken, room)
+        self._show(taken, room, changes)
         return {place: self._asking(reports[place], answers[place]) for place in reports}
 
     def _asking(self, report: Report, answer: Answer) -> Answer:
@@ -279,22 +281,30 @@ class CoordinatorService:
         standing = self.orders(report.run_id)
         return standing.signed if standing and standing.rank > report.orders_rank else None
 
-    def _keep(self, taken: Sequence[Report], room: Room) -> None:
-        """On disk, as far as nothing goes wrong before the transaction ends."""
+    def _keep(self, taken: Sequence[Report], room: Room) -> dict[str, list[Change]]:
+        """On disk, as far as nothing goes wrong before the transaction ends.
+
+        By run, what that changes of receipts.
+        """
         for run_id, forgotten in room.forgotten.items():
             for peer_id in forgotten:
                 self._store.forget_peer(run_id, peer_id)
         self._store.keep_all(taken)
-        for run_id, news in _by_run(taken).items():
-            self._store.receipts.keep(run_id, self._credits[run_id].take(news))
+        return {
+            run_id: self._store.receipts.keep(run_id, self._credits[run_id].take(news))
+            for run_id, news in by_run(taken).items()
+        }
 
-    def _show(self, taken: Sequence[Report], room: Room) -> None:
+    def _show(
+        self, taken: Sequence[Report], room: Room, changes: Mapping[str, Sequence[Change]]
+    ) -> None:
         """In memory, what is on disk now."""
         for run_id, forgotten in room.forgotten.items():
             for peer_id in forgotten:
                 self._ledgers[run_id].forget(peer_id)
         for news in taken:
             ledger = self._ledgers[news.run_id]
+            self._rows.add(news, self._now())
             ledger.see(news.peer)
             for outcome in news.outcomes:
                 ledger.add_outcome(outcome)
@@ -304,8 +314,9 @@ class CoordinatorService:
                 ledger.cover(news.coverage)
             if news.addresses:
                 ledger.addresses[news.peer.peer_id] = news.addresses
-        for run_id, of_run in _by_run(taken).items():
-            for change in self._credits[run_id].settle():
+        for run_id, of_run in by_run(taken).items():
+            self._credits[run_id].settle()
+            for change in changes[run_id]:
                 self._ledgers[run_id].correct(change)
             self.events.reported(run_id, self._ledgers[run_id], of_run)
 
@@ -328,23 +339,3 @@ def _expected(run: Run, standing: StandingOrders | None) -> Expected:
         rounds=standing.state in (RunState.OPEN, RunState.FINISHING),
         over=standing.state == RunState.FINISHED,
     )
-
-
-def one_of_each_peer(reports: Mapping[int, Report]) -> list[dict[int, Report]]:
-    """The reports apart in waves, so that each is judged by what its peer told before it."""
-    waves: list[dict[int, Report]] = []
-    told: Counter[tuple[str, str]] = Counter()
-    for place, report in reports.items():
-        peer = (report.run_id, report.peer.peer_id)
-        if told[peer] == len(waves):
-            waves.append({})
-        waves[told[peer]][place] = report
-        told[peer] += 1
-    return waves
-
-
-def _by_run(reports: Iterable[Report]) -> dict[str, list[Report]]:
-    found: dict[str, list[Report]] = {}
-    for report in reports:
-        found.setdefault(report.run_id, []).append(report)
-    return found

@@ -1,4 +1,9 @@
-"""The tables of the coordinator's database. Columns are named like the fields in `domain`."""
+"""The tables of the coordinator's database, as the newest migration leaves them.
+
+What grows with every round of every peer (`words`, `receipts`) refers to peers and attempts by
+small numbers, and has no keys but those: about 110 bytes of disk for both together. Where sums of
+it are kept, columns of the same names hold them.
+"""
 
 from __future__ import annotations
 
@@ -7,185 +12,311 @@ from sqlalchemy import (
     Boolean,
     Column,
     Double,
-    Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
+    SmallInteger,
     String,
     Table,
     UniqueConstraint,
-    text,
 )
 
-SCHEMA_VERSION = 3
-"""Kept in SQLite's `user_version`; grows with every change below."""
-
-UPGRADES: dict[int, tuple[str, ...]] = {
-    1: (
-        "ALTER TABLE peers ADD COLUMN journal BLOB NOT NULL DEFAULT x''",
-        "ALTER TABLE peers ADD COLUMN taken_row INTEGER NOT NULL DEFAULT 0",
-    ),
-    2: (
-        *(
-            f"ALTER TABLE peers ADD COLUMN {name} VARCHAR NOT NULL DEFAULT ''"
-            for name in ("processor", "accelerator", "system", "reach")
-        ),
-        *(
-            f"ALTER TABLE peers ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0"
-            for name in ("cores", "memory_bytes", "upload", "download")
-        ),
-        "ALTER TABLE outcomes ADD COLUMN round_seconds FLOAT NOT NULL DEFAULT 0",
-    ),
-}
-"""What turns a version's tables into those of the next; whole new tables are made besides."""
+HEAD = "0004"
+"""The newest migration."""
 
 metadata = MetaData()
 
-_KEY = BigInteger().with_variant(Integer, "sqlite")
-"""Of a row: SQLite counts only a column of this very type by itself."""
+KEY = BigInteger().with_variant(Integer, "sqlite")
+"""Of a row: SQLite finds rows by a column of this very type without an index."""
 
 
-def _of_run() -> Column[str]:
-    return Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), nullable=False)
+def _number(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, String, nullable=False)
+
+
+def _bytes(name: str) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=False)
+
+
+def _measure(name: str) -> Column[float]:
+    return Column(name, Double, nullable=False)
+
+
+def _yes_no(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False)
+
+
+def _of_run(primary_key: bool = False) -> Column[str]:
+    return Column(
+        "run_id",
+        ForeignKey("runs.run_id", ondelete="CASCADE"),
+        nullable=False,
+        primary_key=primary_key,
+    )
+
+
+def _of_peer(primary_key: bool = False) -> Column[int]:
+    return Column(
+        "peer",
+        KEY,
+        ForeignKey("peers.id", ondelete="CASCADE"),
+        nullable=False,
+        primary_key=primary_key,
+        autoincrement=False,
+    )
+
+
+def _of_attempt() -> Column[int]:
+    return Column("attempt", KEY, ForeignKey("attempts.id", ondelete="CASCADE"), nullable=False)
 
 
 runs = Table(
     "runs",
     metadata,
     Column("run_id", String, primary_key=True),
-    Column("spec", LargeBinary, nullable=False),
-    Column("spec_hash", LargeBinary, nullable=False),
-    Column("owner_key", LargeBinary, nullable=False),
-    Column("signature", LargeBinary, nullable=False),
-    Column("description", String, nullable=False),
-    Column("target_tokens", Integer, nullable=False),
-    Column("created_at_ms", Integer, nullable=False),
+    _bytes("spec"),
+    _bytes("spec_hash"),
+    _bytes("owner_key"),
+    _bytes("signature"),
+    _text("description"),
+    _number("target_tokens"),
+    _number("created_at_ms"),
 )
 
+# everybody who was ever heard of in a run, were it by others
 peers = Table(
     "peers",
     metadata,
+    Column("id", KEY, primary_key=True, autoincrement=False),
     _of_run(),
-    Column("peer_id", String, nullable=False),
-    Column("sequence", Integer, nullable=False),
-    Column("received_at", Float, nullable=False),
-    Column("phase", String, nullable=False),
-    Column("reason", String, nullable=False),
-    Column("round", Integer, nullable=False),
-    Column("tokens", Integer, nullable=False),
-    Column("tokens_per_second", Float, nullable=False),
-    Column("train_loss", Float),
-    Column("name", String, nullable=False),
-    Column("version", String, nullable=False),
-    Column("journal", LargeBinary, nullable=False, server_default=text("x''")),
-    Column("taken_row", Integer, nullable=False, server_default=text("0")),
-    Column("processor", String, nullable=False, server_default=text("''")),
-    Column("cores", Integer, nullable=False, server_default=text("0")),
-    Column("memory_bytes", BigInteger, nullable=False, server_default=text("0")),
-    Column("accelerator", String, nullable=False, server_default=text("''")),
-    Column("system", String, nullable=False, server_default=text("''")),
-    Column("upload", BigInteger, nullable=False, server_default=text("0")),
-    Column("download", BigInteger, nullable=False, server_default=text("0")),
-    Column("reach", String, nullable=False, server_default=text("''")),
-    PrimaryKeyConstraint("run_id", "peer_id"),
+    _text("peer_id"),
+    _measure("joined_at"),
+    UniqueConstraint("run_id", "peer_id", name="peers_of_a_run"),
 )
 
-# `id` keeps the order of arrival, in which the ledger of a run is read back
-outcomes = Table(
-    "outcomes",
+peer_states = Table(
+    "peer_states",
     metadata,
-    Column("id", Integer, primary_key=True),
-    _of_run(),
-    Column("peer_id", String, nullable=False),
-    Column("round", Integer, nullable=False),
-    Column("attempt", LargeBinary, nullable=False),
-    Column("committed", Boolean, nullable=False),
-    Column("included", Boolean, nullable=False),
-    Column("reason", String, nullable=False),
-    Column("digest", LargeBinary, nullable=False),
-    Column("run_tokens", Integer, nullable=False),
-    Column("own_tokens", Integer, nullable=False),
-    Column("bytes_sent", Integer, nullable=False),
-    Column("bytes_received", Integer, nullable=False),
-    Column("seconds", Float, nullable=False),
-    Column("members", Integer, nullable=False),
-    Column("finished_at_ms", Integer, nullable=False),
-    Column("train_loss", Float),
-    Column("round_seconds", Float, nullable=False, server_default=text("0")),
-    UniqueConstraint("run_id", "peer_id", "round", "attempt"),
+    _of_peer(primary_key=True),
+    _number("sequence"),
+    _measure("received_at"),
+    _text("phase"),
+    _text("reason"),
+    _number("round"),
+    _number("tokens"),
+    _measure("tokens_per_second"),
+    Column("train_loss", Double),
+    _text("name"),
+    _text("version"),
+    _bytes("journal"),
+    _number("taken_row"),
+    _text("processor"),
+    _number("cores"),
+    _number("memory_bytes"),
+    _text("accelerator"),
+    _text("system"),
+    _number("upload"),
+    _number("download"),
+    _text("reach"),
 )
 
-# a peer finishes a round once, whatever it says later
-Index(
-    "one_commit_a_round",
-    outcomes.c.run_id,
-    outcomes.c.peer_id,
-    outcomes.c.round,
-    unique=True,
-    sqlite_where=outcomes.c.committed,
+# one row for each attempt at a round, with what all who told of it told together
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", KEY, primary_key=True, autoincrement=False),
+    _of_run(),
+    _number("round"),
+    _bytes("attempt"),
+    _measure("at"),
+    _yes_no("committed"),
+    _text("reason"),
+    _number("members"),
+    _number("run_tokens"),
+    _measure("seconds"),
+    _measure("round_seconds"),
+    _number("finished_by"),
+    _number("included"),
+    _number("bytes_sent"),
+    _measure("loss_sum"),
+    _measure("loss_weight"),
+    _number("digests"),
+    UniqueConstraint("run_id", "round", "attempt", name="attempts_at_a_round"),
+    Index("attempts_by_time", "run_id", "at"),
+)
+
+digests = Table(
+    "digests",
+    metadata,
+    _of_attempt(),
+    Column("number", SmallInteger, nullable=False),
+    _bytes("digest"),
+    PrimaryKeyConstraint("attempt", "number"),
+    sqlite_with_rowid=False,
+)
+
+# that a peer has told of an attempt: what it tells again is no news
+words = Table(
+    "words",
+    metadata,
+    _of_attempt(),
+    _of_peer(),
+    _number("round"),
+    _yes_no("committed"),
+    PrimaryKeyConstraint("attempt", "peer"),
+    Index("words_of_a_peer", "peer", "round"),
+    sqlite_with_rowid=False,
 )
 
 receipts = Table(
     "receipts",
     metadata,
-    _of_run(),
-    Column("peer_id", String, nullable=False),
-    Column("round", BigInteger, nullable=False),
-    Column("attempt", LargeBinary, nullable=False),
-    Column("claimed_tokens", BigInteger, nullable=False),
-    Column("merged_tokens", BigInteger, nullable=False),
-    Column("included", Boolean, nullable=False),
-    Column("reason", String, nullable=False),
-    Column("observed", Boolean, nullable=False),
+    _of_peer(),
+    _number("round"),
+    _of_attempt(),
+    _measure("at"),
+    _number("claimed_tokens"),
+    _number("merged_tokens"),
+    _yes_no("included"),
+    _yes_no("observed"),
     Column("witnesses", Integer, nullable=False),
-    Column("at", Double, nullable=False),
-    PrimaryKeyConstraint("run_id", "peer_id", "round"),
-    Index("receipts_of_a_round", "run_id", "round"),
+    _text("reason"),
+    PrimaryKeyConstraint("peer", "round"),
+    Index("receipts_of_an_attempt", "attempt"),
+    sqlite_with_rowid=False,
+)
+
+
+CREDITS = ("rounds", "missed", "claimed_tokens", "merged_tokens", "observed_tokens")
+
+
+def _sums() -> list[Column[int]]:
+    """Sums over receipts."""
+    return [_number(name) for name in CREDITS]
+
+
+# of each peer, over all receipts there ever were
+totals = Table(
+    "totals",
+    metadata,
+    _of_peer(primary_key=True),
+    *_sums(),
+    _number("missed_round"),
+    _text("missed_reason"),
+    _number("thinned_round"),
+    _number("late"),
+)
+
+# the same by the hour or day in which they were made; days stay, hours are thinned
+credited = Table(
+    "credited",
+    metadata,
+    _of_peer(),
+    Column("span", Integer, nullable=False),
+    _number("start"),
+    *_sums(),
+    PrimaryKeyConstraint("peer", "span", "start"),
+    Index("credited_by_time", "span", "start"),
+    sqlite_with_rowid=False,
+)
+
+# what thinned attempts came to, by the hour or day
+round_sums = Table(
+    "round_sums",
+    metadata,
+    _of_run(),
+    Column("span", Integer, nullable=False),
+    _number("start"),
+    _number("committed"),
+    _number("void"),
+    _number("disagreed"),
+    _measure("seconds"),
+    _measure("round_seconds"),
+    _number("rounds_timed"),
+    _number("bytes_sent"),
+    _measure("loss_sum"),
+    _measure("loss_weight"),
+    _number("round"),
+    _number("run_tokens"),
+    PrimaryKeyConstraint("run_id", "span", "start"),
 )
 
 validations = Table(
     "validations",
     metadata,
-    Column("id", Integer, primary_key=True),
     _of_run(),
-    Column("peer_id", String, nullable=False),
-    Column("round", Integer, nullable=False),
-    Column("run_tokens", Integer, nullable=False),
-    Column("loss", Float),
-    UniqueConstraint("run_id", "peer_id", "round"),
+    _number("round"),
+    _number("peer"),
+    _measure("at"),
+    _number("run_tokens"),
+    Column("loss", Double),
+    PrimaryKeyConstraint("run_id", "round", "peer"),
+)
+
+# means over a minute, hour or day
+samples = Table(
+    "samples",
+    metadata,
+    _of_run(),
+    Column("span", Integer, nullable=False),
+    _number("start"),
+    _number("looks"),
+    _measure("peers_live"),
+    _measure("tokens_per_second"),
+    PrimaryKeyConstraint("run_id", "span", "start"),
+)
+
+speeds = Table(
+    "speeds",
+    metadata,
+    _of_run(),
+    Column("span", Integer, nullable=False),
+    _number("start"),
+    _number("peer"),
+    _measure("tokens_per_second"),
+    PrimaryKeyConstraint("run_id", "span", "start", "peer"),
+    sqlite_with_rowid=False,
 )
 
 # of each run what its newest round said
 coverage = Table(
     "coverage",
     metadata,
-    Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
-    Column("round", Integer, nullable=False),
-    Column("pass_chunks", Integer, nullable=False),
-    Column("passes", Integer, nullable=False),
-    Column("merged_once", Integer, nullable=False),
-    Column("merged_again", Integer, nullable=False),
+    _of_run(primary_key=True),
+    _number("round"),
+    _number("pass_chunks"),
+    _number("passes"),
+    _number("merged_once"),
+    _number("merged_again"),
+)
+
+# what of a run is only in sums by now
+thinned = Table(
+    "thinned",
+    metadata,
+    _of_run(primary_key=True),
+    _measure("attempts_before"),
+    _measure("receipts_before"),
 )
 
 # the newest of each run; in them travels the charter
-orders = Table(
-    "orders",
-    metadata,
-    Column("run_id", ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True),
-    Column("signed", LargeBinary, nullable=False),
-)
+orders = Table("orders", metadata, _of_run(primary_key=True), _bytes("signed"))
 
 invitations = Table(
     "invitations",
     metadata,
     _of_run(),
-    Column("secret_hash", LargeBinary, nullable=False),
+    _bytes("secret_hash"),
     Column("uses_left", BigInteger),
-    Column("expires_at", Double, nullable=False),
-    Column("created_at", Double, nullable=False),
+    _measure("expires_at"),
+    _measure("created_at"),
     PrimaryKeyConstraint("run_id", "secret_hash"),
 )
 
@@ -193,12 +324,12 @@ members = Table(
     "members",
     metadata,
     _of_run(),
-    Column("peer_id", String, nullable=False),
+    _text("peer_id"),
     Column("admitted_at", Double),
     Column("certified_until", Double),
-    Column("invitation", LargeBinary, nullable=False),
+    _bytes("invitation"),
     Column("banned_at", Double),
-    Column("ban_reason", String, nullable=False),
+    _text("ban_reason"),
     PrimaryKeyConstraint("run_id", "peer_id"),
 )
 
@@ -206,12 +337,12 @@ members = Table(
 events = Table(
     "events",
     metadata,
-    Column("number", _KEY, primary_key=True),
+    Column("number", KEY, primary_key=True),
     _of_run(),
-    Column("at", Double, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("text", String, nullable=False),
-    Column("peer_id", String, nullable=False),
+    _measure("at"),
+    _text("kind"),
+    _text("text"),
+    _text("peer_id"),
     Column("round", BigInteger),
     Index("events_of_a_run", "run_id", "number"),
     sqlite_autoincrement=True,

@@ -10,6 +10,7 @@ from unittest import mock
 
 import pytest
 
+from coordinator.batches import one_of_each_peer
 from coordinator.domain import (
     Acknowledgement,
     ForgedReportError,
@@ -19,15 +20,15 @@ from coordinator.domain import (
 )
 from coordinator.progress import Ledger
 from coordinator.registration import sign
-from coordinator.room import Limits, Room
-from coordinator.service import Answer, CoordinatorService, one_of_each_peer
+from coordinator.room import HourlyRows, Limits, Room
+from coordinator.service import Answer, CoordinatorService
 from coordinator.storage.store import Store
 from swarmpb.signing import SigningKey
 from swarmpb.spec import preset
 from tests.reporting import identity, outcome, peer, report, round_message, signed_report
 
 NOW = 1000.0
-SMALL = Limits(peers_per_run=2, outcomes_per_run=3, outcomes_per_peer=3, silent_seconds=60.0)
+SMALL = Limits(peers_per_run=2, rows_per_hour=3, silent_seconds=60.0)
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_one_batch_keeps_what_holds_and_refuses_the_rest(
     assert isinstance(second, ForgedReportError)
     assert isinstance(fourth, UnknownRunError)
     assert service.progress("demo").rounds[0].finished_by == 2
-    assert len(store.outcomes("demo")) == 2
+    assert store.history.rounds("demo")[0][0].finished_by == 2
 
 
 def test_two_reports_of_one_peer_in_a_batch_are_judged_one_after_the_other(
@@ -98,7 +99,7 @@ def test_a_disk_that_fails_leaves_disk_and_memory_as_they_were(
         answers = service.take_reports(batch)
     assert [type(answer) for answer in answers] == [StorageError, StorageError]
     assert service.progress("demo").peers == ()
-    assert (store.peers("demo"), store.outcomes("demo")) == ([], [])
+    assert (store.peers("demo"), store.history.rounds("demo")) == ([], ([], None))
     assert taken(*service.take_reports(batch)) == [(1, 0), (1, 0)], "they come again"
 
 
@@ -112,23 +113,27 @@ def full_ledger(*received_at: float) -> Ledger:
     return ledger
 
 
-def test_outcomes_of_one_batch_count_together() -> None:
-    room, ledger = Room(SMALL, NOW), Ledger()
-    room.admit(ledger, report([outcome(1), outcome(2)], peer_id="QmAnna"))
-    with pytest.raises(RunFullError, match="3 reports of rounds"):
-        room.admit(ledger, report([outcome(1), outcome(2)], peer_id="QmBert"))
-    room.admit(ledger, report([outcome(1)], peer_id="QmBert"))
+def test_a_peer_tells_so_much_an_hour_and_goes_on_in_the_next() -> None:
+    rows, ledger = HourlyRows(), Ledger()
+    told = report([outcome(1), outcome(2)], peer_id="QmAnna")
+    Room(SMALL, rows, NOW).admit(ledger, told)
+    rows.add(told, NOW)
+    with pytest.raises(RunFullError, match="3 rounds an hour"):
+        Room(SMALL, rows, NOW).admit(ledger, told)
+    Room(SMALL, rows, NOW).admit(ledger, report([outcome(3)], peer_id="QmAnna"))
+    Room(SMALL, rows, NOW).admit(ledger, replace(told, peer=peer("QmBert")))
+    Room(SMALL, rows, NOW + 3600).admit(ledger, told)
 
 
 def test_newcomers_of_one_batch_cannot_take_the_same_seat() -> None:
-    room, ledger = Room(SMALL, NOW), full_ledger(NOW)
+    room, ledger = Room(SMALL, HourlyRows(), NOW), full_ledger(NOW)
     room.admit(ledger, report(peer_id="QmAnna"))
     with pytest.raises(RunFullError, match="2 peers"):
         room.admit(ledger, report(peer_id="QmBert"))
 
 
 def test_each_newcomer_takes_the_seat_of_another_silent_peer() -> None:
-    room, ledger = Room(SMALL, NOW), full_ledger(NOW - 100, NOW - 200)
+    room, ledger = Room(SMALL, HourlyRows(), NOW), full_ledger(NOW - 100, NOW - 200)
     room.admit(ledger, report(peer_id="QmAnna"))
     room.admit(ledger, report(peer_id="QmBert"))
     assert room.forgotten["demo"] == {"Qm0", "Qm1"}
@@ -137,7 +142,7 @@ def test_each_newcomer_takes_the_seat_of_another_silent_peer() -> None:
 
 
 def test_a_forgotten_peer_that_reports_in_the_same_batch_needs_a_seat_again() -> None:
-    room, ledger = Room(SMALL, NOW), full_ledger(NOW - 100, NOW)
+    room, ledger = Room(SMALL, HourlyRows(), NOW), full_ledger(NOW - 100, NOW)
     room.admit(ledger, report(peer_id="QmAnna"))
     with pytest.raises(RunFullError, match="2 peers"):
         room.admit(ledger, report(peer_id="Qm0"))

@@ -93,7 +93,7 @@ def test_sums_are_those_of_the_receipts_and_survive_a_restart(desk: Desk) -> Non
     assert after == before
     assert (before[ANNA].rounds_missed, before[ANNA].last_missed_reason) == (1, "left out: hung up")
     for name, facts in after.items():
-        receipts = desk.store.receipts.of_peer("demo", name)
+        receipts = desk.store.history.receipts("demo", name)
         assert [it.round for it in receipts] == [2, 1], "the newest first"
         assert sum(it.merged_tokens for it in receipts) == facts.tokens
         assert sum(it.included for it in receipts) == facts.rounds
@@ -104,7 +104,7 @@ def test_what_others_told_before_a_restart_is_not_told_away_after_it(desk: Desk)
     desk.report(1, rosters=[roster_message(TRUE)])
     desk.restarted()
     desk.merged(0, tokens=3_000)
-    (receipt,) = desk.store.receipts.of_peer("demo", ANNA)
+    (receipt,) = desk.store.history.receipts("demo", ANNA)
     assert (receipt.merged_tokens, receipt.observed) == (300, True)
     assert desk.facts(ANNA).tokens == 300
 
@@ -119,7 +119,7 @@ def test_a_roster_counts_once_however_often_it_is_told(desk: Desk) -> None:
     desk.merged(1, tokens=200)
     for _ in range(3):
         desk.report(1, rosters=[roster_message(TRUE)])
-    assert [it.merged_tokens for it in desk.store.receipts.of_peer("demo", ANNA)] == [300]
+    assert [it.merged_tokens for it in desk.store.history.receipts("demo", ANNA)] == [300]
 
 
 def test_a_report_that_the_disk_did_not_take_has_told_nothing(
@@ -135,6 +135,6 @@ def test_a_report_that_the_disk_did_not_take_has_told_nothing(
         broken.setattr(desk.store.receipts, "keep", full)
         with pytest.raises(StorageError):
             desk.report(1, rosters=[roster])
-    assert desk.store.receipts.of_peer("demo", ANNA) == []
+    assert desk.store.history.receipts("demo", ANNA) == []
     desk.report(1, rosters=[roster])
-    assert [it.merged_tokens for it in desk.store.receipts.of_peer("demo", ANNA)] == [300]
+    assert [it.merged_tokens for it in desk.store.history.receipts("demo", ANNA)] == [300]

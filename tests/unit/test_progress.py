@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from coordinator.domain import Outcome, PeerState, RunFacts, Validation
-from coordinator.progress import DIGESTS_COUNTED, LIVE_SECONDS, ROUNDS_SHOWN, Ledger
+from coordinator.progress import LIVE_SECONDS, ROUNDS_SHOWN, Ledger
 from coordinator.receipts import ReceiptBook
+from coordinator.tally import DIGESTS_COUNTED
 from tests.reporting import DIGEST, OTHER_DIGEST, outcome, peer
 
 NOW = 1000.0

@@ -1,33 +1,27 @@
-"""The coordinator's database: what it keeps, and what it does with a damaged file."""
+"""The coordinator's SQLite file: damage, full disks, and files of other versions.
+
+What every store does is in `tests/contract/test_store.py`.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from sqlalchemy import select
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from coordinator.domain import (
-    Coverage,
-    Event,
-    EventKind,
-    Invitation,
-    Member,
-    Outcome,
-    Receipt,
-    Report,
-    Run,
-    StorageError,
-    Validation,
-)
-from coordinator.storage import schema
+from coordinator.domain import Outcome, Report, Run, StorageError, Validation
+from coordinator.storage import schema, versions
 from coordinator.storage.store import Store
 from swarmpb.exits import Exit, UserError
-from tests.reporting import OTHER_DIGEST, outcome, report
+from tests.reporting import DIGEST, OTHER_DIGEST, outcome, report
 
 RUN = Run(
     run_id="demo",
@@ -39,9 +33,6 @@ RUN = Run(
     target_tokens=1000,
     created_at_ms=1,
 )
-RECEIPT = Receipt("QmAnna", 1, b"one", 300, 300, True, "", True, 3, 1000.0)
-VALIDATION = Validation("QmAnna", 2, 2000, 4.5)
-COVERAGE = Coverage(round=4, pass_chunks=1000, passes=0, merged_once=110, merged_again=2)
 
 
 @pytest.fixture
@@ -56,22 +47,15 @@ def keep(store: Store, told: Report) -> tuple[list[Outcome], list[Validation]]:
     return list(news.outcomes), list(news.validations)
 
 
+def numbers(store: Store) -> list[int]:
+    """The rounds that are kept, the newest first."""
+    return [it.round for it in store.history.rounds("demo", limit=1000)[0]]
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Store]:
     with closing(Store.open(path)) as store:
         yield store
-
-
-def test_a_restart_loses_nothing(path: Path) -> None:
-    told = report([outcome(1), outcome(2)], [VALIDATION], round=2, train_loss=None)
-    with opened(path) as store:
-        store.add_run(RUN)
-        keep(store, told)
-    with opened(path) as store:
-        assert store.runs() == [RUN]
-        assert store.peers("demo") == [told.peer]
-        assert store.outcomes("demo") == list(told.outcomes)
-        assert store.validations("demo") == [VALIDATION]
 
 
 def test_what_was_kept_survives_without_a_clean_end(path: Path, tmp_path: Path) -> None:
@@ -84,70 +68,7 @@ def test_what_was_kept_survives_without_a_clean_end(path: Path, tmp_path: Path) 
             source = path.with_name(path.name + suffix)
             copy.with_name(copy.name + suffix).write_bytes(source.read_bytes())
     with opened(copy) as store:
-        assert store.outcomes("demo") == [outcome(1)]
-
-
-def test_a_report_that_comes_twice_adds_nothing(path: Path) -> None:
-    told = report([outcome(1), outcome(2)], [VALIDATION])
-    with opened(path) as store:
-        store.add_run(RUN)
-        assert keep(store, told) == (list(told.outcomes), [VALIDATION])
-        assert keep(store, told) == ([], [])
-        assert len(store.outcomes("demo")) == 2
-        assert len(store.validations("demo")) == 1
-
-
-def test_a_repeated_report_with_more_rounds_adds_only_those(path: Path) -> None:
-    with opened(path) as store:
-        store.add_run(RUN)
-        keep(store, report([outcome(1)]))
-        assert keep(store, report([outcome(1), outcome(2)], sequence=2))[0] == [outcome(2)]
-
-
-def test_the_first_word_of_a_peer_on_a_round_stands(path: Path) -> None:
-    with opened(path) as store:
-        store.add_run(RUN)
-        keep(store, report([outcome(1)]))
-        again = outcome(1, digest=OTHER_DIGEST)
-        other_attempt = outcome(1, digest=OTHER_DIGEST, attempt=b"another")
-        assert keep(store, report([again, other_attempt], sequence=2)) == ([], [])
-        assert store.outcomes("demo") == [outcome(1)]
-
-
-def test_one_report_cannot_tell_a_round_twice(path: Path) -> None:
-    twice = [outcome(1), outcome(1), outcome(1, attempt=b"another")]
-    losses = [VALIDATION, Validation("QmAnna", 2, 2000, 9.0)]
-    with opened(path) as store:
-        store.add_run(RUN)
-        assert keep(store, report(twice, losses)) == ([outcome(1)], [VALIDATION])
-
-
-def test_void_attempts_at_a_round_are_kept_beside_its_commit(path: Path) -> None:
-    told = [
-        outcome(1, attempt=b"first", committed=False),
-        outcome(1, attempt=b"second", committed=False),
-        outcome(1, attempt=b"third"),
-    ]
-    with opened(path) as store:
-        store.add_run(RUN)
-        assert keep(store, report(told))[0] == told
-
-
-def test_a_peer_has_one_state_the_last(path: Path) -> None:
-    with opened(path) as store:
-        store.add_run(RUN)
-        keep(store, report(sequence=1, phase="joining"))
-        keep(store, report(sequence=2, phase="training"))
-        assert [(it.sequence, it.phase) for it in store.peers("demo")] == [(2, "training")]
-
-
-def test_forgetting_a_peer_keeps_its_rounds(path: Path) -> None:
-    with opened(path) as store:
-        store.add_run(RUN)
-        keep(store, report([outcome(1)]))
-        store.forget_peer("demo", "QmAnna")
-        assert store.peers("demo") == []
-        assert store.outcomes("demo") == [outcome(1)]
+        assert numbers(store) == [1]
 
 
 @pytest.mark.parametrize("damage", ["no database", "overwritten", "truncated"])
@@ -189,6 +110,27 @@ def test_an_empty_file_is_a_new_database(path: Path, caplog: pytest.LogCaptureFi
     assert caplog.text == ""
 
 
+def test_a_folder_that_takes_no_file_is_said_with_its_own_exit_code(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--state-dir") as caught:
+        Store.open(tmp_path / "missing" / "coordinator.sqlite")
+    assert caught.value.code == Exit.STATE_FOLDER
+
+
+def test_a_full_disk_refuses_the_report_and_keeps_what_was_there(path: Path) -> None:
+    with opened(path) as store:
+        store.add_run(RUN)
+        keep(store, report([outcome(1)]))
+        pages = store._database.connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        store._database.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        store._database.connection.commit()
+        with pytest.raises(StorageError, match="full"):
+            keep(store, report([outcome(number) for number in range(2, 500)], sequence=2))
+        assert numbers(store) == [1]
+        assert [it.sequence for it in store.peers("demo")] == [1]
+
+
+# ---- files of other versions --------------------------------------------------------------
+
 OLD_TABLES = """
 CREATE TABLE runs (run_id VARCHAR NOT NULL, spec BLOB NOT NULL, spec_hash BLOB NOT NULL,
     owner_key BLOB NOT NULL, signature BLOB NOT NULL, description VARCHAR NOT NULL,
@@ -212,57 +154,128 @@ CREATE TABLE validations (id INTEGER NOT NULL, run_id VARCHAR NOT NULL, peer_id 
     UNIQUE (run_id, peer_id, round),
     FOREIGN KEY(run_id) REFERENCES runs (run_id) ON DELETE CASCADE);
 PRAGMA user_version = 1;
+"""
+"""As the first version of the coordinator made them."""
+
+SECOND_TABLES = """
+ALTER TABLE peers ADD COLUMN journal BLOB NOT NULL DEFAULT x'';
+ALTER TABLE peers ADD COLUMN taken_row INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE coverage (run_id VARCHAR NOT NULL, round INTEGER NOT NULL,
+    pass_chunks INTEGER NOT NULL, passes INTEGER NOT NULL, merged_once INTEGER NOT NULL,
+    merged_again INTEGER NOT NULL, PRIMARY KEY (run_id),
+    FOREIGN KEY(run_id) REFERENCES runs (run_id) ON DELETE CASCADE);
+INSERT INTO coverage VALUES ('demo', 4, 1000, 0, 110, 2);
+UPDATE peers SET journal = x'6a', taken_row = 5;
+PRAGMA user_version = 2;
+"""
+
+ROWS = """
 INSERT INTO runs VALUES ('demo', x'7b7d', x'', x'', x'', 'a run', 1000, 1);
 INSERT INTO peers VALUES ('demo', 'QmAnna', 7, 1.0, 'training', '', 3, 9, 1.0, 2.0, 'a', '0');
+INSERT INTO validations VALUES (1, 'demo', 'QmAnna', 2, 2000, 4.5);
 """
-"""As the first version of the coordinator made them, with a run and a peer."""
 
 
-def test_a_database_of_an_older_version_goes_on_as_one_of_this(path: Path) -> None:
+def old_outcomes() -> list[Outcome]:
+    """In the order in which they were told."""
+    return [
+        outcome(1, train_loss=2.0),
+        outcome(1, "QmBob", train_loss=4.0),
+        outcome(2, "QmBob", committed=False, included=False, reason="missed it"),
+        outcome(2, included=False, reason="arrived late", own_tokens=0),
+        outcome(2, "QmCarl", digest=OTHER_DIGEST),
+        outcome(3, attempt=b"v", committed=False, included=False, reason="nobody came"),
+        outcome(3, "QmDora", attempt=b"", included=False, members=0, own_tokens=0),
+    ]
+
+
+def old_file(path: Path, version: int) -> None:
+    """A file of version 1 or 2 with a row in each table."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD_TABLES)
+        connection.executescript(OLD_TABLES + ROWS)
+        if version == 2:
+            connection.executescript(SECOND_TABLES)
+        for told in old_outcomes():
+            values = {"run_id": "demo", **vars(told)}
+            del values["round_seconds"]
+            marks = ", ".join(f":{name}" for name in values)
+            connection.execute(
+                f"INSERT INTO outcomes ({', '.join(values)}) VALUES ({marks})",  # noqa: S608  ours
+                values,
+            )
+        connection.commit()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_version_goes_on_as_one_of_this(path: Path, version: int) -> None:
+    old_file(path, version)
     for _ in range(2):
         with opened(path) as store:
             assert [it.run_id for it in store.runs()] == ["demo"]
             (anna,) = store.peers("demo")
-            assert (anna.sequence, anna.journal, anna.taken_row) == (7, b"", 0)
-    told = report([outcome(4)], sequence=8, journal=b"j", taken_row=5)
+            assert (anna.sequence, anna.journal, anna.taken_row) == (
+                (7, b"", 0) if version == 1 else (7, b"j", 5)
+            )
+            coverage = store.coverage("demo")
+            assert (coverage.merged_once if coverage else None) == (None if version == 1 else 110)
+            assert [it.loss for it in store.curves.validations("demo", 0, 9)] == [4.5]
     with opened(path) as store:
-        keep(store, replace(told, coverage=COVERAGE))
-    with opened(path) as store:
-        assert store.peers("demo") == [told.peer]
-        assert store.outcomes("demo") == [outcome(4)]
-        assert store.coverage("demo") == COVERAGE
+        assert keep(store, report([outcome(1), outcome(4)], sequence=8))[0] == [outcome(4)]
 
 
-def test_an_upgrade_that_is_cut_short_changes_nothing(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_old_files_outcomes_become_the_rounds_and_receipts_that_they_tell_of(path: Path) -> None:
+    old_file(path, 2)
+    with opened(path) as store:
+        found, _ = store.history.rounds("demo")
+        (held, void), second, first = (
+            [it for it in found if it.round == number] for number in (3, 2, 1)
+        )
+        assert (held.attempt, held.finished_by, void.reason) == (b"", 1, "nobody came")
+        assert (first[0].finished_by, first[0].train_loss) == (2, 3.0)
+        assert first[0].digests == {DIGEST}
+        assert (second[0].committed, second[0].finished_by) == (True, 2)
+        assert second[0].digests == {DIGEST, OTHER_DIGEST}
+        counts = store.history.counts("demo")
+        assert (counts.committed, counts.void, counts.disagreed) == (3, 1, 1)
+        totals = {it.peer_id: it for it in store.history.totals("demo")}
+        assert {name: (it.rounds, it.missed, it.merged_tokens) for name, it in totals.items()} == {
+            "QmAnna": (1, 1, 300),
+            "QmBob": (1, 0, 300),
+            "QmCarl": (1, 0, 300),
+            "QmDora": (0, 0, 0),
+        }
+        assert totals["QmAnna"].missed_reason == "arrived late"
+        days = store.history.totals_since("demo", 0, 86_400)
+        assert sum(it.merged_tokens for it in days) == 900
+
+
+def test_an_upgrade_that_is_cut_short_changes_nothing(path: Path) -> None:
+    old_file(path, 2)
+    with (
+        mock.patch.object(versions, "_finish", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        Store.open(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD_TABLES)
-    broken = (*schema.UPGRADES[1], "ALTER TABLE nobody ADD COLUMN nothing")
-    with monkeypatch.context() as patch:
-        patch.setitem(schema.UPGRADES, 1, broken)
-        with pytest.raises(UserError, match="nobody"):
-            Store.open(path)
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    assert "outcomes" in tables
+    assert "receipts" not in tables
     with opened(path) as store:
         assert len(store.peers("demo")) == 1
 
 
-def test_coverage_is_that_of_the_newest_round(path: Path) -> None:
-    with opened(path) as store:
-        store.add_run(RUN)
-        assert store.coverage("demo") is None
-        for number, merged in ((5, 50), (7, 70), (6, 60), (7, 99)):
-            coverage = replace(COVERAGE, round=number, merged_once=merged)
-            keep(store, replace(report(), coverage=coverage))
-        assert store.coverage("demo") == replace(COVERAGE, round=7, merged_once=70)
-
-
-def test_a_database_of_another_version_is_left_alone(path: Path) -> None:
-    Store.open(path).close()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 99")
+@pytest.mark.parametrize("newer", ["PRAGMA user_version = 99", "9999"])
+def test_a_file_of_a_newer_version_is_left_alone(path: Path, newer: str) -> None:
+    if newer.startswith("PRAGMA"):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(newer)
+    else:
+        Store.open(path).close()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = ?", [newer])
+            connection.commit()
     before = path.read_bytes()
     with pytest.raises(UserError, match="--state-dir") as caught:
         Store.open(path)
@@ -270,138 +283,18 @@ def test_a_database_of_another_version_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_folder_that_takes_no_file_is_said_with_its_own_exit_code(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--state-dir") as caught:
-        Store.open(tmp_path / "missing" / "coordinator.sqlite")
-    assert caught.value.code == Exit.STATE_FOLDER
+def test_the_migrations_end_where_the_schema_says() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(versions.MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
 
 
-def test_a_full_disk_refuses_the_report_and_keeps_what_was_there(path: Path) -> None:
-    with opened(path) as store:
-        store.add_run(RUN)
-        keep(store, report([outcome(1)]))
-        pages = store._database.connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-        store._database.connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        store._database.connection.commit()
-        with pytest.raises(StorageError, match="full"):
-            keep(store, report([outcome(number) for number in range(2, 500)], sequence=2))
-        assert store.outcomes("demo") == [outcome(1)]
-        assert [it.sequence for it in store.peers("demo")] == [1]
-
-
-def test_many_reports_of_many_peers_are_kept_at_once(path: Path) -> None:
-    told = [
-        report([outcome(1, name)], [replace(VALIDATION, peer_id=name)], peer_id=name)
-        for name in ("QmAnna", "QmBob")
-    ]
-    again = report([outcome(1), outcome(2)], [VALIDATION], sequence=2)
-    with opened(path) as store:
-        store.add_run(RUN)
-        news = store.news_of([*told, again])
-        assert [len(it.outcomes) for it in news] == [1, 1, 1]
-        assert [len(it.validations) for it in news] == [1, 1, 0]
-        store.keep_all(news)
-    with opened(path) as store:
-        assert {it.peer_id: it.sequence for it in store.peers("demo")} == {"QmAnna": 2, "QmBob": 1}
-        assert [(it.peer_id, it.round) for it in store.outcomes("demo")] == [
-            ("QmAnna", 1),
-            ("QmBob", 1),
-            ("QmAnna", 2),
-        ]
-        assert store.news_of([*told, again]) == [
-            replace(it, outcomes=(), validations=()) for it in (*told, again)
-        ]
-
-
-def test_what_is_done_together_is_kept_together_or_not_at_all(path: Path) -> None:
-    with opened(path) as store:
-        store.add_run(RUN)
-        with pytest.raises(ZeroDivisionError), store.together():
-            failing_half_way(store)
-        assert store.outcomes("demo") == []
-        assert store.events.newest() == []
-
-
-def failing_half_way(store: Store) -> None:
-    store.keep_all([report([outcome(1)])])
-    store.events.add([event("half of it")])
-    raise ZeroDivisionError
-
-
-def event(text: str, run_id: str = "demo") -> Event:
-    return Event(0, 5.0, run_id, EventKind.JOINED, text, "QmAnna", 3)
-
-
-def test_events_are_numbered_over_all_runs_and_read_from_either_end(path: Path) -> None:
-    with opened(path) as store:
-        store.add_run(RUN)
-        store.add_run(replace(RUN, run_id="other"))
-        kept = store.events.add([event("1"), event("2", "other"), event("3")])
-        assert [it.text for it in kept] == ["1", "2", "3"]
-        assert kept[0].number < kept[1].number < kept[2].number
-        assert store.events.after(0) == kept
-        assert store.events.after(kept[0].number, limit=1) == [kept[1]]
-        assert store.events.after(0, "demo") == [kept[0], kept[2]]
-        assert store.events.newest(limit=2) == [kept[2], kept[1]]
-        assert store.events.newest(kept[2].number, "demo") == [kept[0]]
-        assert store.events.add([]) == []
-
-
-def test_the_newest_orders_of_a_run_stand(path: Path) -> None:
-    with opened(path) as store:
-        store.add_run(RUN)
-        assert store.membership.orders() == {}
-        for signed in (b"first", b"second"):
-            store.membership.set_orders("demo", signed)
-        assert store.membership.orders() == {"demo": b"second"}
-
-
-def test_an_invitation_lets_in_as_many_as_it_says_and_not_for_ever(path: Path) -> None:
-    twice, forever = Invitation(b"2", 2, 100.0, 1.0), Invitation(b"n", None, 100.0, 2.0)
-    with opened(path) as store:
-        store.add_run(RUN)
-        members = store.membership
-        for invitation in (twice, forever):
-            members.add_invitation("demo", invitation)
-        assert members.invitations("demo") == [twice, forever]
-        assert [members.spend("demo", b"2", 50.0) for _ in range(3)] == [True, True, False]
-        assert members.invitation("demo", b"2") == replace(twice, uses_left=0)
-        assert all(members.spend("demo", b"n", 50.0) for _ in range(3))
-        assert members.invitation("demo", b"n") == forever
-        assert not members.spend("demo", b"n", 100.0), "it has expired"
-        assert not members.spend("demo", b"?", 50.0)
-        members.forget_invitations("demo", 101.0)
-        assert members.invitations("demo") == []
-        assert members.invitation("demo", b"n") is None
-
-
-def test_members_and_bans_are_kept(path: Path) -> None:
-    anna = Member("QmAnna", 1.0, 2.0, b"hash")
-    banned = replace(anna, banned_at=3.0, ban_reason="noise")
-    with opened(path) as store:
-        store.add_run(RUN)
-        store.membership.put_member("demo", anna)
-        store.membership.put_member("demo", banned)
-        store.membership.put_member("demo", Member("QmBob", banned_at=4.0, ban_reason="more"))
-    with opened(path) as store:
-        assert store.membership.member("demo", "QmAnna") == banned
-        assert store.membership.member("demo", "QmCarl") is None
-        assert [it.peer_id for it in store.membership.members("demo")] == ["QmAnna", "QmBob"]
-
-
-def test_a_deleted_run_is_gone_with_all_that_is_known_of_it(path: Path) -> None:
-    with opened(path) as store:
-        for run_id in ("demo", "other"):
-            store.add_run(replace(RUN, run_id=run_id))
-            store.keep_all([replace(report([outcome(1)], [VALIDATION], run_id), coverage=COVERAGE)])
-            store.events.add([event("came", run_id)])
-            store.membership.set_orders(run_id, b"signed")
-            store.membership.put_member(run_id, Member("QmAnna"))
-            store.membership.add_invitation(run_id, Invitation(b"s", None, 100.0, 2.0))
-            store.receipts.keep(run_id, [RECEIPT])
-        store.delete_run("demo")
-        assert [it.run_id for it in store.runs()] == ["other"]
-        with store.together() as connection:
-            for table in schema.metadata.tables.values():
-                left = connection.execute(select(table.c.run_id)).scalars().all()
-                assert set(left) == {"other"}, table.name
+@pytest.mark.parametrize("version", [None, 1, 2])
+def test_whatever_a_file_was_its_tables_are_those_of_the_schema(
+    path: Path, version: int | None
+) -> None:
+    if version is not None:
+        old_file(path, version)
+    with opened(path) as store, store.together() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
