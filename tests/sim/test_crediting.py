@@ -101,12 +101,12 @@ class Run:
 
     def reasons(self, index: int) -> list[str]:
         """Of a peer's receipts, the newest first."""
-        receipts = self.store.receipts.of_peer(RUN, self.swarm.peers[index].name)
+        receipts = self.store.history.receipts(RUN, self.swarm.peers[index].name)
         return [receipt.reason for receipt in receipts]
 
     def assert_sums_are_those_of_the_receipts(self) -> None:
         for peer, tokens in zip(self.swarm.peers, self.credited, strict=True):
-            receipts = self.store.receipts.of_peer(RUN, peer.name)
+            receipts = self.store.history.receipts(RUN, peer.name)
             assert sum(receipt.merged_tokens for receipt in receipts) == tokens
             assert all(receipt.observed for receipt in receipts)
 
