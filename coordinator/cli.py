@@ -85,6 +85,14 @@ token_file = click.option(
     help=f"The coordinator's admin token.  [default: {config.TOKEN_VARIABLE}, or that of this"
     " machine's coordinator]",
 )
+database_option = click.option(
+    "--database",
+    metavar="URL",
+    envvar=config.DATABASE_VARIABLE,
+    show_envvar=True,
+    help="A PostgreSQL database, such as postgresql://user:password@host/name.  [default: a SQLite"
+    " file in the state folder]",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
@@ -136,6 +144,7 @@ def main(debug: bool) -> None:  # `PlainErrors` reads it
     show_envvar=True,
     help="Where runs and reports are kept.  [default: in the user's state folder]",
 )
+@database_option
 @click.option(
     "--restore-owner",
     "restore_owners",
@@ -153,6 +162,7 @@ def serve(
     p2p_port: int,
     http_port: int,
     state_dir: Path | None,
+    database: str | None,
     restore_owners: tuple[bytes, ...],
 ) -> None:
     """Serve runs until Ctrl-C."""
@@ -168,6 +178,7 @@ def serve(
         http_port=http_port,
         demo=demo,
         restore_owners=restore_owners,
+        database_url=database,
     )
     server.serve(settings, announce=_print_now)
 

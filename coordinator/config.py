@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from platformdirs import user_config_path, user_state_path
@@ -18,6 +18,7 @@ DEMO_SHORTEST_TOKENS = 20_000
 """A shorter demo ends before anything can happen to it."""
 
 STATE_DIR_VARIABLE = "COORDINATOR_STATE_DIR"
+DATABASE_VARIABLE = "COORDINATOR_DATABASE"
 TOKEN_FILE = "admin.token"  # noqa: S105  the name of its file
 TOKEN_VARIABLE = "COORDINATOR_TOKEN"  # noqa: S105  the name of a variable
 
@@ -31,6 +32,11 @@ def state_dir() -> Path:
     """That of this machine's coordinator, as the environment or the default has it."""
     told = os.getenv(STATE_DIR_VARIABLE)
     return Path(told) if told else default_state_dir()
+
+
+def sqlite_file(state_dir: Path) -> Path:
+    """The embedded database."""
+    return state_dir / "coordinator.sqlite"
 
 
 def owner_key_path() -> Path:
@@ -52,10 +58,12 @@ class ServeSettings:
     """Register the embedded run `demo`."""
     restore_owners: tuple[bytes, ...] = ()
     """Public keys of run owners besides this machine's own, whose lost runs peers may restore."""
+    database_url: str | None = field(default=None, repr=False)
+    """Of a PostgreSQL database, with its password; None: a SQLite file in the state folder."""
 
     @property
-    def database(self) -> Path:
-        return self.state_dir / "coordinator.sqlite"
+    def database(self) -> Path | str:
+        return self.database_url or sqlite_file(self.state_dir)
 
     @property
     def identity(self) -> Path:

@@ -99,7 +99,7 @@ def _connect(url: URL) -> Connection:
         engine.dispose()
         raise UserError(
             Exit.STATE_FOLDER,
-            f"cannot use {name}: {_without_secrets(said(error), url)};"
+            f"cannot use {name}: {without_secrets(said(error), url)};"
             " see that the server runs and lets this user in, or name another --database",
         ) from error
     except BaseException:
@@ -108,7 +108,7 @@ def _connect(url: URL) -> Connection:
     return connection
 
 
-def _without_secrets(message: str, url: URL) -> str:
+def without_secrets(message: str, url: URL) -> str:
     """What a driver or a server says, which may quote what it was told."""
     secrets = [url.password, *(url.query.get(name) for name in _SECRETS)]
     for secret in secrets:
