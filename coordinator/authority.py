@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
 
-from coordinator.domain import Run
+from coordinator import wire
+from coordinator.domain import Receipt, Run
 from coordinator.members import Members
 from coordinator.refusals import InvalidCharterError, NotInChargeError
 from coordinator.run_life import Plan
@@ -30,8 +31,9 @@ from swarmpb.membership import (
     sign_charter,
     sign_orders,
 )
+from swarmpb.receipts import sign_receipt
 from swarmpb.signing import BadSignatureError, SigningKey
-from swarmpb.v1 import membership_pb2
+from swarmpb.v1 import coordinator_pb2, membership_pb2
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +200,12 @@ class Authority:
         except (DecodeError, BadSignatureError):
             return False  # the same as none: whoever shows it needs an invitation
         return True
+
+    def receipt(self, run: Run, receipt: Receipt) -> coordinator_pb2.SignedReceipt:
+        """This coordinator's word on what a peer is credited with."""
+        if not self.speaks_for(run.run_id):
+            raise NotInChargeError(run.run_id)
+        return sign_receipt(self._key, wire.round_receipt(run, receipt))
 
     def forget(self, run_id: str) -> None:
         """The run has been deleted."""

@@ -24,27 +24,26 @@ class Crediting:
         self._book = book or ReceiptBook()
         self._asking = Asking()
         self._unsettled: Sequence[Report] = ()
-        self._changes: list[Change] = []
 
     def take(self, news: Sequence[Report]) -> list[Receipt]:
         """The receipts that new outcomes, and the rosters that were asked for, change.
 
         They are to be kept together with the reports; then comes `settle`, or else `forget`.
         """
-        self._unsettled, self._changes = news, []
+        self._unsettled, changes = news, list[Change]()
         for report in news:
             at = report.peer.received_at
             for outcome in report.outcomes:
                 if outcome.committed and outcome.attempt:
                     self._find(outcome.round)
-                    self._changes += self._book.hear(outcome, at)
+                    changes += self._book.hear(outcome, at)
             for roster in self._expected(report):
                 self._find(roster.round)
-                self._changes += self._book.tell(report.peer.peer_id, roster, at)
-        return [change.after for change in self._changes]
+                changes += self._book.tell(report.peer.peer_id, roster, at)
+        return [change.after for change in changes]
 
-    def settle(self) -> list[Change]:
-        """What was taken is kept; the changes, in order."""
+    def settle(self) -> None:
+        """What was taken is kept."""
         for report in self._unsettled:
             peer_id = report.peer.peer_id
             for outcome in report.outcomes:
@@ -53,8 +52,7 @@ class Crediting:
             for roster in self._expected(report):
                 different = self._book.rosters_told(roster.round, roster.attempt)
                 self._asking.told(peer_id, roster.round, roster.attempt, different)
-        changes, self._unsettled, self._changes = self._changes, (), []
-        return changes
+        self._unsettled = ()
 
     def forget(self) -> None:
         """What was taken could not be kept: it is not known here either."""
@@ -62,7 +60,7 @@ class Crediting:
             outcomes = {outcome.round for outcome in report.outcomes}
             for round_ in outcomes | {roster.round for roster in report.rosters}:
                 self._book.forget(round_)
-        self._unsettled, self._changes = (), []
+        self._unsettled = ()
 
     def wanted(self, peer_id: str, now: float) -> tuple[bytes, ...]:
         """The attempts whose roster this peer is asked for with the answer to its report."""

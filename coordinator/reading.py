@@ -109,7 +109,7 @@ class Reading:
         """At most `limit` receipts of rounds before `before`; None: the newest."""
         self.participant(run_id, peer_id)
         # one more than asked tells whether there is anything older
-        found = self._store.history.receipts(run_id, peer_id, before, limit + 1)
+        found = self._service.credits.of_peer(run_id, peer_id, before, limit + 1)
         shown = tuple(_receipt(receipt) for receipt in found[:limit])
         return views.Receipts(shown, shown[-1].round if len(found) > limit else None, None)
 

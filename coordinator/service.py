@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from coordinator.authority import Authority
 from coordinator.batches import by_run, one_of_each_peer
-from coordinator.crediting import Crediting
+from coordinator.credits import Credits
 from coordinator.domain import (
     Acknowledgement,
     ForeignRunError,
@@ -76,7 +75,7 @@ class CoordinatorService:
             self.events.watch(run, self._ledgers[run_id])
         if authority is not None:
             authority.load(self._runs.values())
-        self._credits = {run_id: self._crediting(run_id) for run_id in self._runs}
+        self.credits = Credits(store.receipts, store.history)
 
     def register(self, signed: coordinator_pb2.SignedSpec) -> Run:
         """Take a run in; the same spec again changes nothing.
@@ -101,7 +100,6 @@ class CoordinatorService:
         self._runs[run.run_id] = run
         self._ledgers[run.run_id] = Ledger()
         self.events.watch(run, self._ledgers[run.run_id])
-        self._credits[run.run_id] = self._crediting(run.run_id)
         log.info("run %s registered, spec %s", run.run_id, run.spec_hash.hex())
         return run
 
@@ -130,6 +128,7 @@ class CoordinatorService:
         self._store.delete_run(run_id)
         del self._runs[run_id], self._ledgers[run_id]
         self.events.forget(run_id)
+        self.credits.drop(run_id)
         if self._authority is not None:
             self._authority.forget(run_id)
 
@@ -253,8 +252,7 @@ class CoordinatorService:
                     answers[place] = self._acknowledged(after, new)
                 changes = self._keep(taken, room)
         except BaseException as error:  # memory must not run ahead of the disk
-            for run_id in by_run(taken):
-                self._credits[run_id].forget()
+            self.credits.forget(taken)
             if isinstance(error, StorageError):
                 return dict.fromkeys(reports, error)
             raise
@@ -265,7 +263,7 @@ class CoordinatorService:
         """The answer, with what is wanted of its peer now that its report is kept."""
         if isinstance(answer, RefusedError):
             return answer
-        wanted = self._credits[report.run_id].wanted(report.peer.peer_id, self._now())
+        wanted = self.credits.wanted(report.run_id, report.peer.peer_id, self._now())
         return replace(answer, wanted_rosters=wanted)
 
     def _acknowledged(self, after: PeerState, report: Report) -> Acknowledgement:
@@ -290,10 +288,7 @@ class CoordinatorService:
             for peer_id in forgotten:
                 self._store.forget_peer(run_id, peer_id)
         self._store.keep_all(taken)
-        return {
-            run_id: self._store.receipts.keep(run_id, self._credits[run_id].take(news))
-            for run_id, news in by_run(taken).items()
-        }
+        return self.credits.keep(taken)
 
     def _show(
         self, taken: Sequence[Report], room: Room, changes: Mapping[str, Sequence[Change]]
@@ -315,13 +310,10 @@ class CoordinatorService:
             if news.addresses:
                 ledger.addresses[news.peer.peer_id] = news.addresses
         for run_id, of_run in by_run(taken).items():
-            self._credits[run_id].settle()
+            self.credits.settle(run_id)
             for change in changes[run_id]:
                 self._ledgers[run_id].correct(change)
             self.events.reported(run_id, self._ledgers[run_id], of_run)
-
-    def _crediting(self, run_id: str) -> Crediting:
-        return Crediting(partial(self._store.receipts.of_round, run_id))
 
     def pass_time(self) -> None:
         """Look what time has done to the runs; called every second or two."""

@@ -6,11 +6,9 @@ and a request that its caller gave up is still finished whole.
 
 from __future__ import annotations
 
-import grpc
-
 from coordinator import domain, wire
 from coordinator.admission import Admissions
-from coordinator.desk import Context, Desk, refuse, turn_down
+from coordinator.desk import Context, Desk, turn_down
 from coordinator.intake_queue import IntakeQueue
 from peer.swarm.clock import CLOCK
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, membership_pb2, swarm_pb2
@@ -19,6 +17,9 @@ MAX_REQUEST_BYTES = 1 << 20
 MAX_CALLS = 2048
 """Calls at one time; more are refused with RESOURCE_EXHAUSTED. Most are reports that wait for the
 disk together."""
+
+MAX_RECEIPTS = 200
+"""In one answer."""
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -76,7 +77,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     async def GetReceipts(  # noqa: N802
         self, request: coordinator_pb2.ReceiptsRequest, context: Context
     ) -> coordinator_pb2.Receipts:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._receipts, request)
 
     async def GetProgress(  # noqa: N802
         self, request: coordinator_pb2.GetRunRequest, context: Context
@@ -101,6 +102,12 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
 
     def _run_info(self, request: coordinator_pb2.GetRunRequest) -> coordinator_pb2.RunInfo:
         return self._desk.info(self._service.run(request.run_id))
+
+    def _receipts(self, request: coordinator_pb2.ReceiptsRequest) -> coordinator_pb2.Receipts:
+        run, before = self._service.run(request.run_id), request.before_round or None
+        found = self._service.credits.of_peer(run.run_id, request.peer_id, before, MAX_RECEIPTS)
+        signed = [self._authority.receipt(run, receipt) for receipt in found]
+        return coordinator_pb2.Receipts(receipts=signed)
 
     def _progress(self, request: coordinator_pb2.GetRunRequest) -> coordinator_pb2.RunProgress:
         run = self._service.run(request.run_id)

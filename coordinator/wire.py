@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from coordinator.domain import Coverage, PeerFacts, RoundFacts, Run, RunFacts
+from coordinator.domain import Coverage, PeerFacts, Receipt, RoundFacts, Run, RunFacts
 from swarmpb.v1 import coordinator_pb2
 from swarmpb.version import PROTOCOL_VERSION
 
@@ -68,6 +68,24 @@ def run_progress(run: Run, facts: RunFacts) -> coordinator_pb2.RunProgress:
         rounds=[_round_progress(round_facts) for round_facts in facts.rounds],
         bytes_sent_per_round=facts.bytes_sent_per_round,
         coverage=_coverage(facts.coverage),
+    )
+
+
+def round_receipt(run: Run, receipt: Receipt) -> coordinator_pb2.RoundReceipt:
+    """What is signed of a receipt."""
+    return coordinator_pb2.RoundReceipt(
+        run_id=run.run_id,
+        spec_hash=run.spec_hash,
+        peer_id=receipt.peer_id,
+        round=receipt.round,
+        attempt=receipt.attempt,
+        claimed_tokens=receipt.claimed_tokens,
+        merged_tokens=receipt.merged_tokens,
+        included=receipt.included,
+        reason=receipt.reason,
+        observed=receipt.observed,
+        witnesses=receipt.witnesses,
+        at_ms=int(receipt.at * 1000),
     )
 
 
