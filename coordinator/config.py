@@ -76,6 +76,11 @@ class ServeSettings:
         return self.state_dir / "models"
 
     @property
+    def parameter_counts(self) -> Path:
+        """The sizes of the runs' models, which take long to find."""
+        return self.state_dir / "parameters.json"
+
+    @property
     def authority_key(self) -> Path:
         """The key that speaks for this coordinator's runs."""
         return self.state_dir / "authority.key"

@@ -53,15 +53,18 @@ class Reading:
         orders: Callable[[str], StandingOrders | None],
         join_command: Callable[[str], str],
         now: Callable[[], float],
+        parameters: Callable[[Run], int | None] = lambda _: None,
     ) -> None:
         """`orders`: what holds in a run, by its id; None: nobody speaks for it.
 
-        `join_command`: what a volunteer types to join a run; `now` tells unix seconds."""
+        `join_command`: what a volunteer types to join a run; `now` tells unix seconds;
+        `parameters`: of a run's model, None if that is not known."""
         self._service = service
         self._store = store
         self._orders = orders
         self._join_command = join_command
         self._now = now
+        self._parameters = parameters
         self._specs: dict[str, RunSpec] = {}
 
     def runs(self) -> tuple[views.RunLine, ...]:
@@ -81,7 +84,7 @@ class Reading:
             wishes=self._wishes(run),
             standing=self._service.events.standing(run_id),
             past=headline.Past(),
-            parameters=None,
+            parameters=self._parameters(run),
             join_command=self._join_command(run_id),
             now=self._now(),
         )

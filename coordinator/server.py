@@ -29,6 +29,7 @@ from coordinator.disk import disk_trouble
 from coordinator.domain import Run, SpecChangedError
 from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
 from coordinator.model_keeper import KeptModels, ModelKeeper
+from coordinator.parameter_counts import ParameterCounts
 from coordinator.reading import Reading
 from coordinator.registration import known_owner, load_authority_key, load_owner_key, sign
 from coordinator.service import CoordinatorService
@@ -142,7 +143,9 @@ async def _running(
         def join_command(run_id: str) -> str:
             return f"peer join --run {run_id} --coordinator {dialled}"
 
-        reading = Reading(service, store, authority.orders, join_command, CLOCK.now)
+        counts = ParameterCounts(settings.parameter_counts)
+        await held.enter_async_context(beside(counts.keep_counting))
+        reading = Reading(service, store, authority.orders, join_command, CLOCK.now, counts.of)
         http_port = listener.getsockname()[1]
         await held.enter_async_context(
             dashboard(reading, worker, listener, partial(disk_trouble, settings.state_dir))

@@ -1,0 +1,26 @@
+"""How many parameters a spec's model has: a process that says so and ends.
+
+For a coordinator, which has no use for the hundreds of megabytes that the libraries take. Reads
+the canonical spec from standard input; the answer is a line of digits.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from peer.training.model import parameter_count
+from swarmpb.spec import MAX_SPEC_BYTES, parse_canonical
+
+LEAST_PRIORITY = 19
+
+
+def main() -> None:
+    """Count. Whatever fails ends the process with a traceback and without an answer."""
+    os.nice(LEAST_PRIORITY)
+    spec = parse_canonical(sys.stdin.buffer.read(MAX_SPEC_BYTES + 1))
+    print(parameter_count(spec))
+
+
+if __name__ == "__main__":
+    main()
