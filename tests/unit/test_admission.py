@@ -1,228 +1,332 @@
-"""Who is let into a run by invitation, who stays in it, and what each refusal says."""
+"""A peer's own membership: asked for, kept, shown, and renewed; and the words when it cannot be."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
+import anyio
+import anyio.lowlevel
 import pytest
 
-from coordinator.admission import FRESH_SECONDS, MAX_REQUEST_BYTES
-from coordinator.domain import ForgedReportError, UnknownRunError
-from coordinator.refusals import (
-    InvalidRequestError,
-    NotAdmittedError,
-    NotInChargeError,
-    RunStateError,
-)
-from coordinator.run_life import Plan
-from coordinator.storage.store import Store
-from swarmpb.membership import RunState, id_digest, read_certificate, read_orders
-from swarmpb.signing import BadSignatureError, SigningKey
+from peer import admission as module
+from peer.admission import FIRST_PAUSE, LONGEST_PAUSE, Admission, pause, renewal_due
+from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
+from peer.members import Members
+from peer.membership_files import load_membership, save_certificate, save_orders
+from peer.notices import Notices
+from peer.swarm.clock import CLOCK
+from swarmpb.exits import Exit, UserError
+from swarmpb.membership import RunState
+from swarmpb.signing import PeerIdentity
 from swarmpb.v1 import membership_pb2
-from tests.owner import Office
-from tests.reporting import identity, signed_report
+from tests.standing import HOUR, NOON, Throne
 
-ANNA, BERT = identity(0), identity(1)
+pytestmark = pytest.mark.anyio
+
+ANNA = PeerIdentity.generate()
+INVITED = "by-anna"
+
+
+class FakeCoordinator:
+    """Admits whoever asks; it may be away, or refuse."""
+
+    def __init__(self, throne: Throne) -> None:
+        self.throne = throne
+        self.away = False
+        self.refusal = ""
+        self.standing: membership_pb2.SignedOrders | None = None
+        self.asked: list[membership_pb2.AdmissionRequest] = []
+
+    async def admit(
+        self, identity: PeerIdentity, request: membership_pb2.AdmissionRequest
+    ) -> membership_pb2.Admission:
+        await anyio.lowlevel.checkpoint()
+        self.asked.append(request)
+        if self.away:
+            raise CoordinatorUnreachable("no coordinator answers at there:7700")
+        if self.refusal:
+            raise UserError(Exit.NOT_ADMITTED, self.refusal)
+        certificate = membership_pb2.SignedCertificate.FromString(
+            self.throne.certificate(identity.peer_id, CLOCK.now() - 60)
+        )
+        return membership_pb2.Admission(certificate=certificate, orders=self.standing)
+
+
+class Place:
+    """Anna's folder, and what becomes of her membership in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.throne = Throne()
+        self.coordinator = FakeCoordinator(self.throne)
+        self.notices = Notices()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """As after a start of the peer."""
+        self.members = Members(self.throne.run, ANNA.peer_id, CLOCK.now)
+        load_membership(self.folder, self.members)
+        client = cast(CoordinatorClient, self.coordinator)
+        self.admission = Admission(client, ANNA, self.members, self.folder, self.notices)
+
+    def hold(self, hours_ago: float) -> None:
+        """Have a certificate of so long ago in the folder."""
+        begin = CLOCK.now() - hours_ago * HOUR
+        save_certificate(self.folder, self.throne.certificate(ANNA.peer_id, begin))
+        self.begin_anew()
+
+    def by_invitation(self) -> None:
+        signed = self.throne.orders(invite_only=True)
+        self.members.take(signed)
+        save_orders(self.folder, signed)
+
+    async def refused(self, invite: str = "") -> UserError:
+        with pytest.raises(UserError) as error:
+            await self.admission.enter(invite)
+        return error.value
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    with closing(Store.open(tmp_path / "coordinator.sqlite")) as store:
-        yield Office(store)
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
 
 
-def certified(office: Office, admission: membership_pb2.Admission, peer_id: str) -> bool:
-    """Whether other peers would take this certificate now."""
-    data = admission.certificate.SerializeToString()
-    try:
-        read_certificate(data, office.run_identity, office.key.public_key, peer_id, office.clock())
-    except BadSignatureError:
-        return False
-    return True
+# ---- at the join -------------------------------------------------------------------------
 
 
-# ---- open runs -------------------------------------------------------------------------
+async def test_nobody_is_asked_in_a_run_that_is_open(place: Place) -> None:
+    await place.admission.enter("")
+    place.members.take(place.throne.orders())
+    await place.admission.enter("")
+    assert place.coordinator.asked == []
+    assert place.admission.describe() == ""
 
 
-def test_an_open_run_asks_for_no_invitation_and_gives_orders_only(office: Office) -> None:
-    admission = office.admit(ANNA)
-    assert not admission.HasField("certificate")
-    assert read_orders(admission.orders, office.run_identity).state == RunState.OPEN
-    assert office.authority.members.of("demo") == {}, "strangers write nothing"
+async def test_who_has_an_invitation_becomes_a_member_and_stays_one(place: Place) -> None:
+    place.by_invitation()
+    await place.admission.enter(INVITED)
+    assert place.coordinator.asked[0].invite == INVITED
+    assert place.members.own_certificate().peer_id == ANNA.peer_id
+    assert place.admission.describe().startswith("member until ")
+    assert stat.S_IMODE((place.folder / "certificate.bin").stat().st_mode) == 0o600
+
+    # the next time it needs neither the invitation nor the coordinator
+    place.begin_anew()
+    place.coordinator.away = True
+    await place.admission.enter("")
+    assert place.members.credentials()
+    assert len(place.coordinator.asked) == 1
 
 
-# ---- by invitation ---------------------------------------------------------------------
+async def test_the_coordinators_answer_may_bring_the_first_orders(place: Place) -> None:
+    place.coordinator.standing = place.throne.orders(invite_only=True)
+    await place.admission.enter(INVITED)
+    assert place.members.by_invitation
 
 
-def test_an_invitation_lets_a_peer_in_for_a_day_and_itself_alone(office: Office) -> None:
-    office.close_the_door()
-    admission = office.admit(ANNA, invite=office.invite(uses=1))
-    assert certified(office, admission, ANNA.peer_id)
-    assert not certified(office, admission, BERT.peer_id), "another peer's identity"
-    office.clock.seconds += 24 * 3600 + 1
-    assert not certified(office, admission, ANNA.peer_id), "it has expired"
+async def test_a_certificate_that_is_due_is_renewed_at_the_join(place: Place) -> None:
+    place.by_invitation()
+    place.hold(hours_ago=7)
+    await place.admission.enter("")
+    assert place.coordinator.asked[0].invite == ""
+    assert place.coordinator.asked[0].certificate, (
+        "a coordinator that lost its disk knows it by that"
+    )
+    assert renewal_due(place.members.own_certificate()) > CLOCK.now()
 
 
-def test_a_used_up_invitation_still_serves_those_that_came_with_it(office: Office) -> None:
-    office.close_the_door()
-    secret = office.invite(uses=1)
-    for _ in range(3):  # an answer was lost, or a recording is played again: it costs no use
-        assert certified(office, office.admit(ANNA, invite=secret), ANNA.peer_id)
-    with pytest.raises(NotAdmittedError, match="used up"):
-        office.admit(BERT, invite=secret)
-
-
-def test_a_member_comes_back_without_its_invitation(office: Office) -> None:
-    office.close_the_door()
-    office.admit(ANNA, invite=office.invite(uses=1))
-    office.clock.seconds += 90 * 86_400
-    assert certified(office, office.admit(ANNA), ANNA.peer_id)
-    assert certified(office, office.restarted().admit(ANNA), ANNA.peer_id)
-
-
-def test_an_expired_invitation_an_unknown_one_and_none_are_told_apart(office: Office) -> None:
-    office.close_the_door()
-    secret = office.invite(seconds=60)
-    office.clock.seconds += 60
-    with pytest.raises(NotAdmittedError, match="has expired"):
-        office.admit(ANNA, invite=secret)
-    for unknown in ("x" * 22, "x" * 4000):
-        with pytest.raises(NotAdmittedError, match="no such invitation"):
-            office.admit(ANNA, invite=unknown)
-    with pytest.raises(NotAdmittedError, match="by invitation: join with the link"):
-        office.admit(ANNA)
-
-
-def test_a_coordinator_that_lost_its_disk_knows_members_by_their_certificates(
-    office: Office, tmp_path: Path
+@pytest.mark.parametrize("why", ["away", "refusing"])
+async def test_a_membership_that_still_holds_is_enough_without_the_coordinator(
+    place: Place, why: str
 ) -> None:
-    office.close_the_door()
-    held = office.admit(ANNA, invite=office.invite(uses=1))
-    certificate = held.certificate.SerializeToString()
-    with closing(Store.open(tmp_path / "new.sqlite")) as store:
-        rebuilt = Office(store, owner=office.owner, key=office.key, clock=office.clock)
-        rebuilt.close_the_door()
-        with pytest.raises(NotAdmittedError):
-            rebuilt.admit(BERT, certificate=certificate)
-        rebuilt.clock.seconds += 25 * 3600
-        assert certified(rebuilt, rebuilt.admit(ANNA, certificate=certificate), ANNA.peer_id)
-    with closing(Store.open(tmp_path / "late.sqlite")) as store:
-        late = Office(store, owner=office.owner, key=office.key, clock=office.clock)
-        late.close_the_door()
-        late.clock.seconds += 60 * 86_400
-        with pytest.raises(NotAdmittedError):
-            late.admit(ANNA, certificate=certificate)
+    place.by_invitation()
+    place.hold(hours_ago=23)
+    place.coordinator.away = why == "away"
+    place.coordinator.refusal = "the invitation is used up"
+    await place.admission.enter(INVITED)
+    assert place.members.own_certificate()
 
 
-# ---- refusals --------------------------------------------------------------------------
+async def test_one_that_has_ended_is_not_and_one_hears_what_to_do(place: Place) -> None:
+    place.by_invitation()
+    place.hold(hours_ago=25)
+    place.coordinator.away = True
+    error = await place.refused()
+    assert error.code is Exit.NOT_ADMITTED
+    assert str(error) == (
+        "run tiny: the membership of this machine has ended, and no coordinator answers at "
+        "there:7700; join again when the coordinator is back"
+    )
 
 
-def test_a_banned_peer_is_refused_with_the_owners_words_member_or_not(office: Office) -> None:
-    office.close_the_door()
-    secret = office.invite()
-    office.admit(ANNA, invite=secret)
-    office.administration.ban("demo", ANNA.peer_id, "sends noise")
-    with pytest.raises(NotAdmittedError, match="banned from run demo: sends noise"):
-        office.admit(ANNA, invite=secret)
-    office.administration.unban("demo", ANNA.peer_id)
-    assert certified(office, office.admit(ANNA), ANNA.peer_id)
+async def test_a_stranger_hears_that_the_run_is_by_invitation(place: Place) -> None:
+    place.by_invitation()
+    place.coordinator.away = True
+    assert "this run is by invitation, and no coordinator answers" in str(await place.refused())
 
 
-@pytest.mark.parametrize("state", [RunState.DRAFT, RunState.FINISHED])
-def test_nobody_joins_a_draft_or_a_finished_run(office: Office, state: RunState) -> None:
-    office.authority.set_plan(office.run, Plan(state))
-    with pytest.raises(RunStateError, match=r"draft|finished"):
-        office.admit(ANNA)
+async def test_a_bad_invitation_is_refused_in_the_coordinators_words(place: Place) -> None:
+    place.by_invitation()
+    place.coordinator.refusal = "the invitation is used up; ask for another"
+    error = await place.refused(INVITED)
+    assert (error.code, str(error)) == (
+        Exit.NOT_ADMITTED,
+        "the invitation is used up; ask for another",
+    )
 
 
-@pytest.mark.parametrize("state", [RunState.PAUSED, RunState.FINISHING])
-def test_a_paused_and_a_finishing_run_can_be_joined(office: Office, state: RunState) -> None:
-    office.authority.set_plan(office.run, Plan(state, stop_tokens=10))
-    assert office.admit(ANNA).HasField("orders")
+async def test_an_invitation_to_an_open_run_is_no_reason_to_wait_for_its_coordinator(
+    place: Place,
+) -> None:
+    place.members.take(place.throne.orders())
+    place.coordinator.away = True
+    await place.admission.enter(INVITED)
+
+
+@pytest.mark.parametrize("learnt", ["kept", "told"])
+async def test_a_banned_peer_does_not_join_with_or_without_the_coordinator(
+    place: Place, learnt: str
+) -> None:
+    ban = place.throne.orders(invite_only=True, banned=(ANNA.peer_id,))
+    if learnt == "kept":
+        save_orders(place.folder, ban)
+        place.begin_anew()
+        place.coordinator.away = True
+    else:
+        place.by_invitation()
+        place.coordinator.standing = place.throne.orders(
+            invite_only=True, banned=(ANNA.peer_id,), sequence=99
+        )
+    error = await place.refused(INVITED)
+    assert error.code is Exit.BANNED
+    assert str(error) == "this peer is banned from run tiny by its owner; ask them why"
+
+
+async def test_a_draft_cannot_be_joined_yet(place: Place) -> None:
+    place.members.take(place.throne.orders(RunState.DRAFT))
+    error = await place.refused()
+    assert error.code is Exit.RUN_CLOSED
+    assert "is a draft: its owner has not opened it yet" in str(error)
+
+
+# ---- while it takes part -----------------------------------------------------------------
+
+
+@asynccontextmanager
+async def kept(place: Place) -> AsyncIterator[None]:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(place.admission.keep)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def until(true: Callable[[], object]) -> None:
+    with anyio.fail_after(10):
+        while not true():  # noqa: ASYNC110  of files and answers no one event tells
+            await anyio.sleep(0.01)
+
+
+async def test_orders_that_come_are_on_disk_for_the_next_start(place: Place) -> None:
+    async with kept(place):
+        place.members.take(place.throne.orders(RunState.PAUSED, reason="a holiday"))
+        await until((place.folder / "orders.bin").exists)
+    place.begin_anew()
+    assert place.members.course.paused == "paused by the run's owner: a holiday"
+
+
+async def test_a_membership_is_renewed_before_it_ends(place: Place) -> None:
+    place.by_invitation()
+    place.hold(hours_ago=7)
+    async with kept(place):
+        await until(lambda: renewal_due(place.members.own_certificate()) > CLOCK.now())
+    assert len(place.coordinator.asked) == 1
+    assert place.notices.current() == []
+
+
+async def test_a_run_that_is_by_invitation_from_now_on_makes_a_peer_ask_at_once(
+    place: Place,
+) -> None:
+    place.members.take(place.throne.orders())
+    async with kept(place):
+        place.by_invitation()
+        await until(lambda: place.members.certificate)
+
+
+async def test_a_coordinator_that_does_not_renew_is_asked_again_and_the_user_hears_why(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.02)
+    place.by_invitation()
+    place.hold(hours_ago=25)
+    place.coordinator.away = True
+    async with kept(place):
+        await until(lambda: len(place.coordinator.asked) > 2)
+        (told,) = place.notices.current()
+        assert told == (
+            "the others refuse this peer (the certificate has expired), and it cannot become a "
+            "member now: no coordinator answers at there:7700"
+        )
+        assert place.admission.describe() == "none that holds: the certificate has expired"
+        place.coordinator.away = False
+        await until(lambda: place.notices.current() == ["this peer's membership is renewed"])
+
+
+async def test_a_folder_that_takes_nothing_is_said_and_tried_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def full(*_: object) -> None:
+        tried.append(1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_orders", full)
+    async with kept(place):
+        place.members.take(place.throne.orders())
+        await until(lambda: tried)
+        await until(place.notices.current)
+        assert "cannot keep the membership" in place.notices.current()[0]
+        monkeypatch.undo()
+        place.members.take(place.throne.orders())
+        await until((place.folder / "orders.bin").exists)
+
+
+def test_pauses_grow_to_the_longest_and_are_partly_chance() -> None:
+    assert pause(1, 0.0) == FIRST_PAUSE / 2
+    assert [pause(tries, 0.99) < pause(tries + 1, 0.99) for tries in range(1, 5)] == [True] * 4
+    assert LONGEST_PAUSE / 2 <= pause(10**6, 0.0) < pause(10**6, 0.99) <= LONGEST_PAUSE
+
+
+def test_a_day_long_certificate_is_renewed_after_six_hours() -> None:
+    certificate = membership_pb2.Certificate(
+        not_before_ms=int(NOON * 1000), not_after_ms=int((NOON + 24 * HOUR) * 1000)
+    )
+    assert renewal_due(certificate) == NOON + 6 * HOUR
+
+
+# ---- what is on disk ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("fields", "refusal", "words"),
-    [
-        ({"written_at_ms": 0}, NotAdmittedError, "set this machine's clock"),
-        ({"run_id": "nope"}, UnknownRunError, "no run named"),
-        ({"run_id": "'; DROP TABLE runs; --"}, UnknownRunError, "no run named"),
-        ({"spec_hash": b"h" * 32}, NotAdmittedError, "another spec"),
-        ({"invite": "x" * MAX_REQUEST_BYTES}, InvalidRequestError, "bytes"),
-    ],
+    "content",
+    [b"\xff\xff", b"x" * 10**6, Throne().orders().SerializeToString()],
+    ids=["garbage", "too long", "of another run"],
 )
-def test_a_request_that_makes_no_sense_is_refused(
-    office: Office, fields: dict[str, Any], refusal: type[Exception], words: str
+def test_kept_orders_that_are_damaged_or_anothers_are_set_aside(
+    place: Place, content: bytes
 ) -> None:
-    with pytest.raises(refusal, match=words):
-        office.admit(ANNA, **fields)
+    (place.folder / "orders.bin").write_bytes(content)
+    place.begin_anew()
+    assert place.members.orders is None
+    (aside,) = place.folder.iterdir()
+    assert aside.name.startswith("orders.bin.damaged-")
 
 
-def test_a_recorded_request_and_one_of_the_future_are_refused(office: Office) -> None:
-    office.close_the_door()
-    recorded = office.request(ANNA, invite=office.invite())
-    office.clock.seconds += FRESH_SECONDS + 1
-    with pytest.raises(NotAdmittedError, match="301 s ago"):
-        office.admissions.admit(recorded)
-    office.clock.seconds -= 3 * FRESH_SECONDS
-    with pytest.raises(NotAdmittedError, match="in the future"):
-        office.admissions.admit(recorded)
-
-
-def test_a_request_that_another_peer_sealed_or_that_means_something_else_is_refused(
-    office: Office,
-) -> None:
-    changed = office.request(ANNA)
-    changed.payload += b"\x1a\x01x"
-    borrowed = office.request(ANNA)
-    borrowed.public_key = BERT.public_key
-    report = signed_report(ANNA)
-    for envelope in (changed, borrowed, report):
-        with pytest.raises(ForgedReportError, match="admission refused"):
-            office.admissions.admit(envelope)
-    with pytest.raises(InvalidRequestError, match="decoded"):
-        office.admissions.admit(ANNA.seal("admission", b"\xff\xff"))
-
-
-def test_a_coordinator_without_the_right_to_speak_admits_nobody_by_invitation(
-    office: Office,
-) -> None:
-    office.close_the_door()
-    office.authority._key = SigningKey.generate()  # as after the loss of the state folder
-    with pytest.raises(NotInChargeError, match="coordinator run create"):
-        office.admit(ANNA, invite="x" * 22)
-
-
-# ---- reports ---------------------------------------------------------------------------
-
-
-def test_a_banned_peer_hears_the_orders_that_say_so_once_and_is_refused_from_then_on(
-    office: Office,
-) -> None:
-    office.service.take_report(signed_report(ANNA, sequence=1))
-    office.administration.ban("demo", ANNA.peer_id, "")
-    told = office.service.take_report(signed_report(ANNA, sequence=2, round=7))
-    assert told.orders is not None
-    standing = read_orders(told.orders, office.run_identity)
-    assert standing.banned == {id_digest(ANNA.peer_id)}
-    serial, sequence = standing.rank
-    knows = {"orders_serial": serial, "orders_sequence": sequence}
-    with pytest.raises(NotAdmittedError, match="banned"):
-        office.service.take_report(signed_report(ANNA, sequence=3, **knows))
-    assert office.service.ledger("demo").round == 0, "nothing that it tells is kept"
-    assert office.service.take_report(signed_report(BERT, **knows)).orders is None
-
-
-def test_a_run_by_invitation_takes_reports_of_its_members_only(office: Office) -> None:
-    office.close_the_door()
-    office.admit(ANNA, invite=office.invite())
-    standing = office.authority.orders("demo")
-    assert standing is not None
-    knows = {"orders_serial": standing.rank[0], "orders_sequence": standing.rank[1]}
-    office.service.take_report(signed_report(ANNA, **knows))
-    with pytest.raises(NotAdmittedError, match="not admitted"):
-        office.service.take_report(signed_report(BERT, **knows))
-    assert list(office.service.ledger("demo").peers) == [ANNA.peer_id]
+def test_a_kept_certificate_that_is_too_long_is_set_aside(place: Place) -> None:
+    (place.folder / "certificate.bin").write_bytes(bytes(10_000))
+    place.begin_anew()
+    assert place.members.certificate == b""
