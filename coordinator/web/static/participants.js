@@ -12,6 +12,7 @@ const NARROW = matchMedia("(max-width: 60rem)").matches;
 const PAGE_ROWS = NARROW ? 10 : 25;
 const LENGTHS = [PAGE_ROWS, 100, 1000];
 const TYPING_MS = 250;
+const NEAR = 400; // pixels beyond the screen
 const WHO = [["All", null], ["Live", true], ["Gone", false]];
 const SORTS = [
   ["tokens", "Most tokens"], ["tokens_per_second", "Fastest"], ["rounds", "Most rounds"],
@@ -38,6 +39,7 @@ class Table {
   #shown = { total: -1, rows: [] };
   #fetched = null; // an answer that the next draw takes instead of asking again
   #fetch;
+  #filled = new WeakMap(); // from a row to what it shows
 
   constructor(path) {
     this.#path = `${path}/participants`;
@@ -48,6 +50,7 @@ class Table {
         class: "button", type: "button", text, "aria-pressed": String(live === this.#live),
         on: { click: (event) => this.#show(live, event.target) },
       }));
+    this.#listen();
     at("sort").append(...SORTS.map(([value, text]) => element("option", { value, text })));
   }
 
@@ -81,8 +84,12 @@ class Table {
         type: "html", // ours are laid out by class, not by guessing from the content
         createdCell: (cell) => column.make(cell),
       })),
-      createdRow: (row, peer) => fillRow(row, peer),
+      createdRow: (row, peer) => {
+        this.#filled.set(row, peer);
+        fillRow(row, peer);
+      },
       order: [[COLUMNS.findIndex((column) => column.name === "tokens"), "desc"]],
+      search: { search: searched() }, // typed before the table was there
       pageLength: PAGE_ROWS,
       lengthMenu: LENGTHS,
       autoWidth: false,
@@ -98,20 +105,28 @@ class Table {
       if (figure) (head.querySelector(".dt-column-title") ?? head).dataset.figure = figure;
     });
     markFigures(at("table"));
-    this.#listen();
   }
 
   #listen() {
     let typing = null;
     at("search").addEventListener("input", () => {
       clearTimeout(typing);
-      typing = setTimeout(() => this.#table.search(at("search").value.trim()).draw(), TYPING_MS);
+      typing = setTimeout(() => this.#table?.search(searched()).draw(), TYPING_MS);
     });
     at("sort").addEventListener("change", () => {
       const column = COLUMNS.findIndex((it) => it.sort === at("sort").value);
-      this.#table.order([column, COLUMNS[column].number || at("sort").value === "rounds" ? "desc" : "asc"]).draw();
+      this.#table?.order([column, COLUMNS[column].number || at("sort").value === "rounds" ? "desc" : "asc"]).draw();
     });
-    onMine(() => this.#each(fillRow));
+    onMine(() => this.#fill(true));
+    let scrolled = false;
+    document.addEventListener("scroll", () => {
+      if (scrolled) return;
+      scrolled = true;
+      requestAnimationFrame(() => {
+        scrolled = false;
+        this.#fill();
+      });
+    }, { passive: true });
   }
 
   #show(live, button) {
@@ -150,7 +165,7 @@ class Table {
     }
     if (!page) return; // a newer question is under way
     this.#shown = page;
-    done({ draw: request.draw, recordsTotal: page.total, recordsFiltered: page.total, data: page.rows });
+    done({ draw: request.draw, recordsTotal: page.total || Number(Boolean(request.search.value) || this.#live !== null), recordsFiltered: page.total, data: page.rows });
   }
 
   #patch(page) {
@@ -161,13 +176,37 @@ class Table {
       return;
     }
     this.#shown = page;
-    this.#each(fillRow);
+    this.#fill();
   }
 
-  #each(fill) {
-    const rows = at("table").tBodies[0].rows;
-    this.#shown.rows.forEach((peer, index) => rows[index]?.cells.length > 1 && fill(rows[index], peer));
+  /** Newer figures for the rows on the screen; the others get theirs when they come there. */
+  #fill(again = false) {
+    const rows = at("table").tBodies[0]?.rows ?? [];
+    const { rows: peers } = this.#shown;
+    if (rows.length !== peers.length) return;
+    const [first, last] = onScreen(rows);
+    for (let i = first; i < last; i++) {
+      if (this.#filled.get(rows[i]) === peers[i] && !again) continue;
+      this.#filled.set(rows[i], peers[i]);
+      fillRow(rows[i], peers[i]);
+    }
   }
+}
+
+const searched = () => at("search").value.trim();
+
+/** From which row to before which one they are on the screen, or nearly. */
+function onScreen(rows) {
+  const bound = (beyond) => {
+    let [low, high] = [0, rows.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (beyond(rows[middle].getBoundingClientRect())) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  };
+  return [bound((box) => box.bottom > -NEAR), bound((box) => box.top > innerHeight + NEAR)];
 }
 
 /** The reader's own machines, above the table. */
