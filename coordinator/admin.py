@@ -33,37 +33,37 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     async def SetRunState(  # noqa: N802
         self, request: admin_pb2.SetRunStateRequest, context: Context
     ) -> coordinator_pb2.RunInfo:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._set_state, request)
 
     async def DeleteRun(  # noqa: N802
         self, request: coordinator_pb2.GetRunRequest, context: Context
     ) -> admin_pb2.DeleteRunReply:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._delete, request)
 
     async def CreateInvite(  # noqa: N802
         self, request: admin_pb2.CreateInviteRequest, context: Context
     ) -> admin_pb2.Invite:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._administration.invite, request)
 
     async def ListMembers(  # noqa: N802
         self, request: admin_pb2.ListMembersRequest, context: Context
     ) -> admin_pb2.ListMembersReply:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._members, request)
 
     async def GetMember(  # noqa: N802
         self, request: admin_pb2.MemberRequest, context: Context
     ) -> admin_pb2.Member:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._member, request)
 
     async def BanPeer(  # noqa: N802
         self, request: admin_pb2.BanPeerRequest, context: Context
     ) -> admin_pb2.Member:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._ban, request)
 
     async def UnbanPeer(  # noqa: N802
         self, request: admin_pb2.MemberRequest, context: Context
     ) -> admin_pb2.Member:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
+        return await self._desk.answer(context, self._unban, request)
 
     async def AdmitGuest(  # noqa: N802
         self, request: swarm_pb2.Envelope, context: Context
@@ -80,3 +80,24 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
 
     def _register(self, request: admin_pb2.RegisterRunRequest) -> coordinator_pb2.RunInfo:
         return self._desk.info(self._administration.register(request))
+
+    def _set_state(self, request: admin_pb2.SetRunStateRequest) -> coordinator_pb2.RunInfo:
+        return self._desk.info(self._administration.set_state(request))
+
+    def _delete(self, request: coordinator_pb2.GetRunRequest) -> admin_pb2.DeleteRunReply:
+        self._administration.delete(request.run_id)
+        return admin_pb2.DeleteRunReply()
+
+    def _members(self, request: admin_pb2.ListMembersRequest) -> admin_pb2.ListMembersReply:
+        return admin_pb2.ListMembersReply(members=self._administration.peers(request.run_id))
+
+    def _member(self, request: admin_pb2.MemberRequest) -> admin_pb2.Member:
+        return self._administration.peer(request.run_id, request.peer)
+
+    def _ban(self, request: admin_pb2.BanPeerRequest) -> admin_pb2.Member:
+        peer_id = self._administration.ban(request.run_id, request.peer, request.reason)
+        return self._administration.peer(request.run_id, peer_id)
+
+    def _unban(self, request: admin_pb2.MemberRequest) -> admin_pb2.Member:
+        peer_id = self._administration.unban(request.run_id, request.peer)
+        return self._administration.peer(request.run_id, peer_id)

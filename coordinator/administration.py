@@ -16,6 +16,7 @@ from coordinator.domain import EventKind, Invitation, Run, RunFullError
 from coordinator.happenings.happening import Happening
 from coordinator.intake import line
 from coordinator.peer_names import Named, find_peer
+from coordinator.people import MOST_TOLD, describe, in_order
 from coordinator.refusals import (
     InvalidRequestError,
     NotInChargeError,
@@ -137,7 +138,7 @@ class Administration:
         self._kept.forget_invitations(run.run_id, now - _FORGET_SECONDS)
         if len(self._kept.invitations(run.run_id)) >= INVITATIONS_KEPT:
             raise RunFullError(f"at most {INVITATIONS_KEPT} invitations of a run are kept")
-        secret = secrets.token_urlsafe(16)
+        secret = secrets.token_hex(16)
         ends = now + request.seconds
         invitation = Invitation(hash_of(secret), request.uses or None, ends, now)
         self._kept.add_invitation(run.run_id, invitation)
@@ -174,6 +175,23 @@ class Administration:
             text = "may take part again"
             self._service.events.record(run_id, Happening(EventKind.UNBANNED, text, peer_id))
         return peer_id
+
+    def peers(self, run_id: str) -> list[admin_pb2.Member]:
+        """All peers that the run knows, by name and id; `MOST_TOLD` at most, live ones first."""
+        now, ledger = self._now(), self._service.ledger(run_id)
+        members = self._authority.members.of(run_id)
+        described = [
+            describe(peer_id, ledger, members.get(peer_id), now)
+            for peer_id in {**ledger.peers, **members}
+        ]
+        described.sort(key=in_order)
+        return described[:MOST_TOLD]
+
+    def peer(self, run_id: str, told: str) -> admin_pb2.Member:
+        """One of them, as `find` finds it."""
+        peer_id = self.find(run_id, told)
+        member = self._authority.members.of(run_id).get(peer_id)
+        return describe(peer_id, self._service.ledger(run_id), member, self._now())
 
     def find(self, run_id: str, told: str) -> str:
         """The id of the one peer that has this id, this name, or an id that ends so.

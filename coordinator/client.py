@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
@@ -9,6 +10,8 @@ import grpc
 from typing_extensions import Self
 
 from coordinator.admin_token import bearer
+from swarmpb.channels import Unreachable, channel, trust, untrusted_hint
+from swarmpb.endpoints import Endpoint, parse_endpoint
 from swarmpb.exits import Exit, UserError
 from swarmpb.v1 import (
     admin_pb2,
@@ -33,27 +36,28 @@ _EXITS = {
 }
 
 
+_NO_PEER = re.compile("knows no peer|peers of run .* fit")
+
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 
 class Connection:
-    """Blocking calls to the coordinator at `address` (HOST:PORT), 5 s at most each.
+    """Blocking calls to the coordinator at an endpoint, or HOST:PORT; 5 s at most each.
 
-    A context manager. All calls raise `UserError`: COORDINATOR_UNREACHABLE, UNKNOWN_RUN,
-    SPEC_CHANGED, BAD_SPEC, PROTOCOL_MISMATCH, NO_TOKEN, RUN_CLOSED or REFUSED.
+    A context manager. All calls, and the constructor, raise `UserError`: COORDINATOR_UNREACHABLE,
+    WRONG_COORDINATOR, UNKNOWN_RUN, SPEC_CHANGED, BAD_SPEC, PROTOCOL_MISMATCH, NO_TOKEN, RUN_CLOSED
+    or REFUSED.
     """
 
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self.channel = grpc.insecure_channel(
-            address,
-            options=(
-                ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-                # a proxy from the environment has no business between an owner and a coordinator
-                ("grpc.enable_http_proxy", 0),
-            ),
-        )
+    def __init__(self, endpoint: Endpoint | str) -> None:
+        self._endpoint = parse_endpoint(endpoint) if isinstance(endpoint, str) else endpoint
+        self._address = self._endpoint.address
+        options = (("grpc.max_receive_message_length", MAX_ANSWER_BYTES),)
+        try:
+            self.channel = channel(self._endpoint, trust(self._endpoint), options)
+        except Unreachable as error:
+            raise self._unreachable() from error
 
     def __enter__(self) -> Self:
         return self
@@ -82,21 +86,26 @@ class Connection:
     def _explain(self, error: Any) -> NoReturn:
         code, details = error.code(), " ".join(str(error.details()).split())[:1000]
         if code in _SILENT:
-            raise UserError(
-                Exit.COORDINATOR_UNREACHABLE,
-                f"no coordinator answers at {self._address};"
-                " start one with `coordinator serve` or name another with --coordinator",
-            ) from error
+            raise self._unreachable() from error
+        if code is grpc.StatusCode.NOT_FOUND and _NO_PEER.search(details):
+            raise UserError(Exit.UNKNOWN_PEER, details) from error
         if code not in _EXITS:
             details = f"the coordinator at {self._address} answered {code.name}: {details}"
         raise UserError(_EXITS.get(code, Exit.REFUSED), details) from error
+
+    def _unreachable(self) -> UserError:
+        return UserError(
+            Exit.COORDINATOR_UNREACHABLE,
+            f"no coordinator answers at {self._address}; start one with `coordinator serve` or name"
+            f" another with --coordinator{untrusted_hint(self._endpoint)}",
+        )
 
 
 class CoordinatorClient(Connection):
     """What anybody may ask."""
 
-    def __init__(self, address: str) -> None:
-        super().__init__(address)
+    def __init__(self, endpoint: Endpoint | str) -> None:
+        super().__init__(endpoint)
         self._stub = coordinator_pb2_grpc.CoordinatorStub(self.channel)
 
     def runs(self) -> list[coordinator_pb2.RunSummary]:
@@ -116,8 +125,8 @@ class CoordinatorClient(Connection):
 class AdminClient(CoordinatorClient):
     """What the owner may ask besides, with the coordinator's admin token."""
 
-    def __init__(self, address: str, token: str) -> None:
-        super().__init__(address)
+    def __init__(self, endpoint: Endpoint | str, token: str) -> None:
+        super().__init__(endpoint)
         self._token = token
         self._admin = admin_pb2_grpc.AdminStub(self.channel)
 
@@ -133,3 +142,37 @@ class AdminClient(CoordinatorClient):
     def admit_guest(self, envelope: swarm_pb2.Envelope) -> membership_pb2.Admission:
         """What a guest of the owner needs to be dealt with by a run's peers."""
         return self.call(self._admin.AdmitGuest, envelope, self._token)
+
+    def set_state(self, request: admin_pb2.SetRunStateRequest) -> coordinator_pb2.RunInfo:
+        """Have a run paused, opened or finished."""
+        return self.call(self._admin.SetRunState, request, self._token)
+
+    def delete(self, run_id: str) -> None:
+        """Forget a run."""
+        request = coordinator_pb2.GetRunRequest(run_id=run_id)
+        self.call(self._admin.DeleteRun, request, self._token)
+
+    def invite(self, run_id: str, uses: int, seconds: int) -> admin_pb2.Invite:
+        """Make an invitation; uses: 0 for any number."""
+        request = admin_pb2.CreateInviteRequest(run_id=run_id, uses=uses, seconds=seconds)
+        return self.call(self._admin.CreateInvite, request, self._token)
+
+    def members(self, run_id: str) -> list[admin_pb2.Member]:
+        """All peers that a run knows."""
+        request = admin_pb2.ListMembersRequest(run_id=run_id)
+        return list(self.call(self._admin.ListMembers, request, self._token).members)
+
+    def member(self, run_id: str, peer: str) -> admin_pb2.Member:
+        """One of them; `UserError` UNKNOWN_PEER if none or several fit."""
+        request = admin_pb2.MemberRequest(run_id=run_id, peer=peer)
+        return self.call(self._admin.GetMember, request, self._token)
+
+    def ban(self, run_id: str, peer: str, reason: str) -> admin_pb2.Member:
+        """Have a peer refused by all."""
+        request = admin_pb2.BanPeerRequest(run_id=run_id, peer=peer, reason=reason)
+        return self.call(self._admin.BanPeer, request, self._token)
+
+    def unban(self, run_id: str, peer: str) -> admin_pb2.Member:
+        """Take that back."""
+        request = admin_pb2.MemberRequest(run_id=run_id, peer=peer)
+        return self.call(self._admin.UnbanPeer, request, self._token)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from platformdirs import user_config_path, user_state_path
 
+from swarmpb.endpoints import Endpoint
+
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_GRPC_PORT = 7700
 DEFAULT_P2P_PORT = 7701
@@ -45,6 +47,14 @@ def owner_key_path() -> Path:
 
 
 @dataclass(frozen=True)
+class TlsFiles:
+    """A certificate chain and its key, in PEM."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """What `coordinator serve` was asked to do. Port 0 takes a free one."""
 
@@ -56,6 +66,10 @@ class ServeSettings:
     http_port: int = DEFAULT_HTTP_PORT
     demo: bool = False
     """Register the embedded run `demo`."""
+    tls: TlsFiles | None = None
+    """The owner's own certificate; None: one is made, and used for anything but loopback."""
+    advertise: Endpoint | None = None
+    """What join links name; None: an address that this machine has."""
     restore_owners: tuple[bytes, ...] = ()
     """Public keys of run owners besides this machine's own, whose lost runs peers may restore."""
     database_url: str | None = field(default=None, repr=False)
@@ -64,6 +78,11 @@ class ServeSettings:
     @property
     def database(self) -> Path | str:
         return self.database_url or sqlite_file(self.state_dir)
+
+    @property
+    def own_tls(self) -> TlsFiles:
+        """Where the coordinator's own certificate is kept."""
+        return TlsFiles(self.state_dir / "tls.crt", self.state_dir / "tls.key")
 
     @property
     def identity(self) -> Path:

@@ -17,8 +17,9 @@ from rich.text import Text
 
 from coordinator.domain import Coverage
 from coordinator.progress import GONE_PHASES
+from coordinator.run_life import NAMES
 from coordinator.wire import coverage_of
-from swarmpb.v1 import coordinator_pb2
+from swarmpb.v1 import coordinator_pb2, membership_pb2
 
 NONE = "-"
 
@@ -99,6 +100,19 @@ def progress_line(*, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda words: status.update(Text(words))
 
 
+def wanted_of(info: coordinator_pb2.RunInfo) -> str:
+    """What a run's orders say, in words."""
+    if not info.HasField("orders"):
+        return "open to all; its coordinator has no charter for it"
+    orders = membership_pb2.Orders.FromString(info.orders.orders)
+    name = NAMES.get(orders.state, "in a state that this version does not know")
+    why = f" ({orders.reason})" if orders.reason else ""
+    end = f", ends at {orders.stop_tokens:,} tokens" if orders.stop_tokens else ""
+    door = "by invitation" if orders.invite_only else "open to all"
+    banned = f", {len(orders.banned)} banned" if orders.banned else ""
+    return f"{name}{why}{end}; {door}{banned}"
+
+
 def percent(part: int, whole: int) -> str:
     """Rounded down, so that 100 % means all of it."""
     return f"{100 * part // whole} %" if whole else NONE
@@ -155,6 +169,7 @@ def _facts(
     agree = "agree in every round" if progress.digests_agree else "DISAGREE, see --json"
     return [
         ("run", f"{info.run_id}, registered {created}"),
+        ("wanted", wanted_of(info)),
         ("state", _state(progress)),
         (
             "round",

@@ -48,14 +48,20 @@ def bind(host: str, port: int, option: str) -> socket.socket:
     return bound
 
 
-def bind_grpc(server: grpc.aio.Server, host: str, port: int) -> int:
+def bind_grpc(
+    server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None = None
+) -> int:
     """Let `server` listen on an IP address and port (0: a free one); returns the real port.
 
-    `UserError` PORT_IN_USE if it is taken, BAD_CONFIG if the host is not this machine's.
+    credentials: None for plain text. `UserError` PORT_IN_USE if the port is taken, BAD_CONFIG if
+    the host is not this machine's.
     """
     check_port(host, port)
+    where = host_port(host, port)
     try:
-        return server.add_insecure_port(host_port(host, port))
+        if credentials is None:
+            return server.add_insecure_port(where)
+        return server.add_secure_port(where, credentials)
     except RuntimeError as error:  # somebody took it since
         raise _port_in_use(host, port, "--grpc-port") from error
 

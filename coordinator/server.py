@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 import logging
 import os
 import signal
@@ -11,12 +12,13 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 
 import anyio
 import grpc
 
-from coordinator import admin_token
+from coordinator import admin_token, finding
 from coordinator.admin import AdminServicer
 from coordinator.administration import Administration
 from coordinator.admission import Admissions
@@ -35,9 +37,11 @@ from coordinator.registration import known_owner, load_authority_key, load_owner
 from coordinator.service import CoordinatorService
 from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
 from coordinator.storage.store import Store
+from coordinator.transport import Transport, transport
 from coordinator.web.serving import dashboard
 from peer.runtime import RuntimeFolder
 from peer.swarm.clock import CLOCK
+from swarmpb.endpoints import Endpoint, JoinLink
 from swarmpb.exits import Exit, UserError
 from swarmpb.spec import preset
 from swarmpb.v1 import admin_pb2_grpc, coordinator_pb2_grpc, membership_pb2, swarm_pb2
@@ -109,6 +113,7 @@ async def _running(
         if settings.demo:
             _register_demo(service, authority, settings)
 
+        secured = transport(settings, CLOCK.now())
         check_port(settings.host, settings.grpc_port)
         listener = bind(settings.host, settings.http_port, "--http-port")
         held.callback(listener.close)
@@ -122,7 +127,8 @@ async def _running(
             options=SERVER_OPTIONS,
             maximum_concurrent_rpcs=MAX_CALLS,
         )
-        grpc_port = bind_grpc(server, settings.host, settings.grpc_port)
+        credentials = secured.credentials() if secured else None
+        grpc_port = bind_grpc(server, settings.host, settings.grpc_port, credentials)
         desk = Desk(service, authority, worker, network.addresses)
         admissions = Admissions(service, authority, store, CLOCK.now)
         keeper = _model_keeper(settings, service, admissions, worker, network.addresses)
@@ -138,17 +144,24 @@ async def _running(
         for look in (service.pass_time, administration.pass_time):
             await held.enter_async_context(beside(partial(watch_time, look, worker)))
 
-        dialled = host_port(dialled_host(settings.host, network.addresses), grpc_port)
+        found = _whereabouts(settings, network.addresses, grpc_port, secured)
+        finding.write(settings.state_dir, found)
 
         def join_command(run_id: str) -> str:
-            return f"peer join --run {run_id} --coordinator {dialled}"
+            return f"peer join {JoinLink(found.public, run_id)}"
 
         counts = ParameterCounts(settings.parameter_counts)
         await held.enter_async_context(beside(counts.keep_counting))
         reading = Reading(service, store, authority.orders, join_command, CLOCK.now, counts.of)
         http_port = listener.getsockname()[1]
         await held.enter_async_context(
-            dashboard(reading, worker, listener, partial(disk_trouble, settings.state_dir))
+            dashboard(
+                reading,
+                worker,
+                listener,
+                partial(disk_trouble, settings.state_dir),
+                secured.files if secured else None,
+            )
         )
 
         # all that was imported stays: looking through it for garbage again and again would keep
@@ -158,13 +171,28 @@ async def _running(
         announce(f"grpc {host_port(settings.host, grpc_port)}")
         for address in network.addresses:
             announce(f"p2p {address}")
-        announce(f"dashboard http://{host_port(settings.host, http_port)}/")
-        announce(f"join with: {join_command('demo' if settings.demo else 'ID')}")
+        scheme = "https" if secured else "http"
+        announce(f"dashboard {scheme}://{host_port(settings.host, http_port)}/")
+        announce(f"join with: {join_command('demo' if settings.demo else 'RUN')}")
 
         async def whereabouts() -> Whereabouts:
             return await asyncio.get_running_loop().run_in_executor(worker, service.whereabouts)
 
         yield partial(keep_in_touch, network, whereabouts)
+
+
+def _whereabouts(
+    settings: ServeSettings, p2p_addresses: Sequence[str], port: int, secured: Transport | None
+) -> finding.Whereabouts:
+    """How this machine and others reach the coordinator."""
+    pin = secured.pin if secured else b""
+    everywhere = ipaddress.ip_address(settings.host).is_unspecified
+    loopback = "::1" if ":" in settings.host else "127.0.0.1"
+    local = Endpoint(loopback if everywhere else settings.host, port, pin)
+    if settings.advertise is not None:
+        return finding.Whereabouts(local, replace(settings.advertise, pin=pin))
+    dialled = dialled_host(settings.host, p2p_addresses)
+    return finding.Whereabouts(local, Endpoint(dialled, port, pin))
 
 
 def _model_keeper(

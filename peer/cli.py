@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from swarmpb.endpoints import JoinLink, LinkError, parse_link
 from swarmpb.exits import Exit, UserError
 from swarmpb.version import SOFTWARE_VERSION
 
@@ -30,10 +31,16 @@ def _run_name(_context: click.Context, _option: click.Parameter, value: str | No
     return value
 
 
+def _join_link(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> JoinLink | None:
+    try:
+        return None if value is None else parse_link(value)
+    except LinkError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 _RUN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as in `swarmpb.spec`
-_RUN_ID = click.option(
-    "--run", "run_id", required=True, metavar="ID", callback=_run_name, help="The run's name."
-)
 _STATE_DIR = click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -49,14 +56,17 @@ def cli(context: click.Context, debug: bool) -> None:
     """Lend this machine to a training run, or look at what it does.
 
     \b
-    Example: peer join --run demo
+    Example: peer join murmuration://127.0.0.1:7700/demo
     """
     context.obj = debug
 
 
 @cli.command()
-@_RUN_ID
-@click.option("--coordinator", metavar="HOST:PORT", help="The run's coordinator.")
+@click.argument("link", metavar="[LINK]", required=False, callback=_join_link)
+@click.option(
+    "--run", "run_id", metavar="ID", callback=_run_name, help="The run's name, without a link."
+)
+@click.option("--coordinator", metavar="HOST:PORT", help="The run's coordinator, without a link.")
 @_STATE_DIR
 @click.option("--name", help="Pseudonym on the dashboard.")
 @click.option("--threads", type=int, help="Processor threads for training.")
@@ -69,28 +79,57 @@ def cli(context: click.Context, debug: bool) -> None:
     help="Write the model to this folder when the run reaches its target.",
 )
 @click.pass_obj
-def join(debug: bool, /, run_id: str, export: Path | None, **options: Any) -> None:
+def join(
+    debug: bool,
+    /,
+    link: JoinLink | None,
+    run_id: str | None,
+    export: Path | None,
+    **options: Any,
+) -> None:
     """Take part in a run until it ends or you press Ctrl-C.
+
+    LINK is what the run's owner gave you; it says where the coordinator is, how to know that it is
+    the right one, and for a run by invitation why you are let in.
 
     \b
     Settings come from the options, then PEER_COORDINATOR and PEER_STATE_DIR, then the file
     peer.toml in the configuration folder, then defaults.
+    Example: peer join murmuration://127.0.0.1:7700/demo
     Example: peer join --run demo --coordinator 127.0.0.1:7700
     """
     from peer.config import load_config
 
+    run_id = _named_run(link, run_id, options)
     config = load_config(options)
     _prepare(debug)
     import anyio
 
     from peer.joining import JoinRequest, join
 
-    request = JoinRequest(run_id, config, export.absolute() if export else None)
+    invite = link.invite if link else ""
+    request = JoinRequest(run_id, config, export.absolute() if export else None, invite)
     stop = anyio.run(partial(join, request), backend_options={"use_uvloop": True})
     if stop.code:
         raise UserError(Exit(stop.code), stop.reason)
     click.echo(f"stopped: {stop.reason}")
     _end_at_once()
+
+
+def _named_run(link: JoinLink | None, run_id: str | None, options: dict[str, Any]) -> str:
+    """Which run to join; what a link says of its coordinator goes into `options`."""
+    if link is None:
+        if run_id is None:
+            raise click.UsageError("name a run with its join LINK, or with --run")
+        return run_id
+    if run_id or options.get("coordinator"):
+        raise click.UsageError(
+            "a join LINK names run and coordinator: leave --run and --coordinator away"
+        )
+    if not link.run_id:
+        raise click.UsageError("this link names no run; ask its owner for the join link of a run")
+    options["coordinator"] = str(link.endpoint)
+    return link.run_id
 
 
 def _end_at_once() -> None:

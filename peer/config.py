@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from platformdirs import user_config_path, user_state_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from swarmpb.endpoints import parse_endpoint
 from swarmpb.exits import Exit, UserError
 
 if sys.version_info >= (3, 11):
@@ -22,7 +23,6 @@ APPLICATION = "murmuration"
 CONFIG_FILE = user_config_path(APPLICATION) / "peer.toml"
 _ENVIRONMENT = {"coordinator": "PEER_COORDINATOR", "state_dir": "PEER_STATE_DIR"}
 _EXPECTED = {
-    "coordinator": "HOST:PORT",
     "name": "letters, digits, spaces, dots, dashes and underscores only",
     "device": "auto, cpu, cuda or mps",
 }
@@ -39,8 +39,8 @@ class PeerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    coordinator: Annotated[str, Field(pattern=r"^([^\s:/\[\]]+|\[[0-9a-fA-F:]+\]):\d{1,5}$")]
-    """HOST:PORT of the run's coordinator."""
+    coordinator: str
+    """HOST:PORT of the run's coordinator, with its fingerprint, or a join link."""
     state_dir: Path
     """Where identity, cached spec and checkpoints are kept."""
     name: Annotated[str, Field(max_length=40, pattern=r"^[\w .-]*$")] = ""
@@ -56,10 +56,8 @@ class PeerConfig(BaseModel):
 
     @field_validator("coordinator")
     @classmethod
-    def _has_a_port(cls, value: str) -> str:
-        if not 1 <= int(value.rpartition(":")[2]) <= 65535:
-            raise ValueError("the port is not between 1 and 65535")
-        return value
+    def _is_an_endpoint(cls, value: str) -> str:
+        return str(parse_endpoint(value))
 
     @field_validator("host")
     @classmethod

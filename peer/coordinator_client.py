@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import anyio
+import anyio.to_thread
 import grpc
 
 from peer.run_metadata import RunMetadata, check_clock, check_published
 from peer.swarm.clock import CLOCK
+from swarmpb.channels import Unreachable, aio_channel, trust, untrusted_hint
+from swarmpb.endpoints import Endpoint, parse_endpoint
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import PeerIdentity
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, membership_pb2
 
 CALL_SECONDS = 5.0
+_OPTIONS = (("grpc.max_reconnect_backoff_ms", 5000),)
 _ADMISSION_EXITS = {
     grpc.StatusCode.PERMISSION_DENIED: Exit.NOT_ADMITTED,
     grpc.StatusCode.FAILED_PRECONDITION: Exit.RUN_CLOSED,
@@ -24,13 +29,38 @@ class CoordinatorUnreachable(Exception):
 class CoordinatorClient:
     """Calls to one coordinator, each with a deadline."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        options = (("grpc.enable_http_proxy", 0), ("grpc.max_reconnect_backoff_ms", 5000))
-        self._channel = grpc.aio.insecure_channel(address, options=options)
-        self._stub: coordinator_pb2_grpc.CoordinatorAsyncStub = (
-            coordinator_pb2_grpc.CoordinatorStub(self._channel)
-        )
+    def __init__(self, endpoint: Endpoint | str) -> None:
+        """endpoint: or HOST:PORT. Nothing is sent before the first call."""
+        self.endpoint = parse_endpoint(endpoint) if isinstance(endpoint, str) else endpoint
+        self.address = self.endpoint.address
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: coordinator_pb2_grpc.CoordinatorAsyncStub
+        self._connecting = anyio.Lock()
+
+    async def _connected(self) -> coordinator_pb2_grpc.CoordinatorAsyncStub:
+        """The stub, after the coordinator's certificate was compared with the link's fingerprint.
+
+        Raises `CoordinatorUnreachable`, or `UserError` WRONG_COORDINATOR.
+        """
+        async with self._connecting:
+            if self._channel is None:
+                try:
+                    trusted = await anyio.to_thread.run_sync(trust, self.endpoint)
+                except Unreachable as error:
+                    raise CoordinatorUnreachable(str(error)) from error
+                self._channel = aio_channel(self.endpoint, trusted, _OPTIONS)
+                self._stub = coordinator_pb2_grpc.CoordinatorStub(self._channel)
+        return self._stub
+
+    async def _ready(self) -> coordinator_pb2_grpc.CoordinatorAsyncStub:
+        """The same for callers that know gRPC's errors only."""
+        try:
+            return await self._connected()
+        except (CoordinatorUnreachable, UserError) as error:
+            nothing = grpc.aio.Metadata()
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.UNAVAILABLE, nothing, nothing, str(error)
+            ) from error
 
     async def run(self, run_id: str) -> RunMetadata:
         """The metadata of a run, checked.
@@ -41,7 +71,7 @@ class CoordinatorClient:
         request = coordinator_pb2.GetRunRequest(run_id=run_id)
         asked = CLOCK.now()
         try:
-            info = await self._stub.GetRun(request, timeout=CALL_SECONDS)
+            info = await (await self._connected()).GetRun(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise self._explain(error, run_id) from error
         answered = CLOCK.now()
@@ -55,7 +85,7 @@ class CoordinatorClient:
     ) -> coordinator_pb2.ReportReply:
         """Hand over a progress report; raises `grpc.aio.AioRpcError`."""
         envelope = identity.seal("report", report.SerializeToString())
-        return await self._stub.Report(envelope, timeout=CALL_SECONDS)
+        return await (await self._ready()).Report(envelope, timeout=CALL_SECONDS)
 
     async def restore(
         self,
@@ -64,7 +94,7 @@ class CoordinatorClient:
     ) -> None:
         """Give the run back to a coordinator that lost it; raises `grpc.aio.AioRpcError`."""
         request = coordinator_pb2.RestoreRunRequest(spec=spec, orders=orders)
-        await self._stub.RestoreRun(request, timeout=CALL_SECONDS)
+        await (await self._ready()).RestoreRun(request, timeout=CALL_SECONDS)
 
     async def admit(
         self, identity: PeerIdentity, request: membership_pb2.AdmissionRequest
@@ -77,7 +107,7 @@ class CoordinatorClient:
         request.written_at_ms = int(CLOCK.now() * 1000)
         envelope = identity.seal("admission", request.SerializeToString())
         try:
-            return await self._stub.Admit(envelope, timeout=CALL_SECONDS)
+            return await (await self._connected()).Admit(envelope, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             code = _ADMISSION_EXITS.get(error.code())
             if code is None:
@@ -95,17 +125,20 @@ class CoordinatorClient:
         return await self.run(kept.spec.run_id)
 
     async def close(self) -> None:
-        await self._channel.close()
+        if self._channel is not None:
+            await self._channel.close()
 
     def _explain(self, error: grpc.aio.AioRpcError, run_id: str) -> Exception:
         code, detail = error.code(), error.details() or ""
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return CoordinatorUnreachable(f"no coordinator answers at {self.address}")
+            return CoordinatorUnreachable(
+                f"no coordinator answers at {self.address}{untrusted_hint(self.endpoint)}"
+            )
         if code is grpc.StatusCode.NOT_FOUND:
             return UserError(
                 Exit.UNKNOWN_RUN,
                 f"the coordinator at {self.address} knows no run named {run_id!r}; "
-                f"`coordinator run list --coordinator {self.address}` shows those it knows",
+                f"`coordinator run list --coordinator {self.endpoint}` shows those it knows",
             )
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return UserError(

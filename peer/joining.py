@@ -35,6 +35,7 @@ from peer.status import status_reply
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, short
 from peer.training.options import TrainerOptions
+from swarmpb.endpoints import JoinLink, parse_endpoint
 from swarmpb.exits import Exit, UserError
 from swarmpb.signing import BadSignatureError, PeerIdentity, write_private
 from swarmpb.v1 import control_pb2, membership_pb2
@@ -61,7 +62,8 @@ class JoinRequest:
 
     @property
     def invitation(self) -> str:
-        return f"peer join --run {self.run_id} --coordinator {self.config.coordinator}"
+        endpoint = parse_endpoint(self.config.coordinator)
+        return f"peer join {JoinLink(endpoint, self.run_id)}"
 
 
 def run_folder(state_dir: Path, run_id: str) -> Path:

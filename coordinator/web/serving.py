@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 import uvicorn
 from starlette.types import ASGIApp
 
+from coordinator.config import TlsFiles
 from coordinator.reading import Reading
 from coordinator.web.answers import Answers
 from coordinator.web.api import Questions
@@ -41,17 +42,18 @@ async def dashboard(
     worker: Executor,
     listener: socket.socket,
     trouble: Callable[[], str | None] = lambda: None,
+    tls: TlsFiles | None = None,
 ) -> AsyncIterator[Streams]:
     """Serve pages and data on a bound socket until the end of the block.
 
     `worker` is the service's one thread, in which `trouble` says what keeps this coordinator from
-    its work: a line for `/healthz`, or None.
+    its work: a line for `/healthz`, or None. tls: None for plain text.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="json") as renderer:
         streams = Streams(reading, worker)
         questions = Questions(reading, Answers(worker, renderer), streams)
         app = build_app(questions, health_page(trouble, worker))
-        async with serving(app, listener):
+        async with serving(app, listener, tls):
             try:
                 yield streams
             finally:
@@ -59,7 +61,9 @@ async def dashboard(
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+async def serving(
+    app: ASGIApp, listener: socket.socket, tls: TlsFiles | None = None
+) -> AsyncIterator[None]:
     """Answer HTTP on a bound socket until the end of the block; the socket is closed then."""
     # it writes a line for each malformed request, and strangers choose how many there are
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -77,6 +81,8 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
             h11_max_incomplete_event_size=MOST_HEADER_BYTES,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=2 * int(GRACE_SECONDS),
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
     )
     running = asyncio.create_task(server.serve(sockets=[listener]))

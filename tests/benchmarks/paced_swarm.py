@@ -24,6 +24,7 @@ from coordinator.storage.store import Store
 from peer.averaging.state import GlobalState
 from peer.checkpoint import Checkpoint
 from peer.checkpoint_keeper import FoundCheckpoints
+from swarmpb.endpoints import Endpoint
 from swarmpb.signing import SigningKey
 from swarmpb.spec import RoundSpec, RunSpec, preset
 from tests.benchmarks.namespaces import Site
@@ -135,7 +136,8 @@ class PacedSwarm:
         self.server = server
         self._sites = sites
         host = sites[-1].address if sites else "127.0.0.1"
-        self._coordinator = f"{host}:{server.address.rpartition(':')[2]}"
+        port = int(server.address.rpartition(":")[2])
+        self._coordinator = str(Endpoint(host, port, server.link.endpoint.pin))
 
     def peer(self, run_id: str, index: int, values: int, step_seconds: float) -> PacedPeer:
         """A peer at the site `index`, not started."""

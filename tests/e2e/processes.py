@@ -20,6 +20,7 @@ import grpc
 import psutil
 
 from peer.control import ask_status
+from swarmpb.endpoints import JoinLink, parse_link
 from swarmpb.exits import UserError
 from swarmpb.spec import RunSpec
 from swarmpb.v1 import control_pb2, coordinator_pb2, coordinator_pb2_grpc
@@ -191,6 +192,11 @@ class Server:
     @property
     def address(self) -> str:
         return self._told("grpc ")
+
+    @property
+    def link(self) -> JoinLink:
+        """That of the run `demo`, or of none that there is."""
+        return parse_link(self._told("join with: peer join ").replace("/RUN", ""))
 
     @property
     def initial_peer(self) -> str:

@@ -151,7 +151,7 @@ def test_an_owner_creates_a_run_from_an_edited_preset_that_then_stays_as_it_is(
     spec.write_text(printed.stdout.replace('"demo"', '"mine"', 1))
     created = shared_home.run("run", "create", str(spec), "--coordinator", shared.address)
     assert (created.returncode, created.stderr) == (0, "")
-    assert f"peer join --run mine --coordinator {shared.address}" in created.stdout
+    assert f"peer join murmuration://{shared.address}/mine\n" in created.stdout
     assert re.search("its owner is [0-9a-f]{64}\n", created.stdout)
 
     same = parse_toml(spec.read_text())

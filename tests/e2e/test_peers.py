@@ -189,7 +189,7 @@ def test_a_lone_peer_trains_and_says_whom_it_needs(shared: Swarm) -> None:
         anna.start()
     anna.out.wait_for("1 of 2 peers needed to average; invite another: peer join", JOIN_SECONDS)
     alone = anna.until(lambda it: it.inner_steps > 0, 30, "inner steps")
-    assert f"peer join --run tiny --coordinator {shared.server.address}" in alone.reason
+    assert f"peer join murmuration://{shared.server.address}/tiny" in alone.reason
     enough = alone.inner_steps + 3 * ROUND["target_tokens"] // 32
     later = anna.until(lambda it: it.inner_steps > enough, 60, "inner steps for three rounds")
     assert (later.round, later.digest, later.tokens) == (alone.round, alone.digest, alone.tokens)

@@ -55,11 +55,13 @@ PURE = {
     "coordinator.happenings.rounds",
     "coordinator.happenings.watch",
     "coordinator.peer_names",
+    "coordinator.people",
     "coordinator.progress",
     "coordinator.receipts",
     "coordinator.redaction",
     "coordinator.run_life",
     "coordinator.stalling",
+    "swarmpb.endpoints",
 }
 IMPURE = {
     "anyio", "asyncio", "grpc", "hivemind", "os", "random", "secrets", "socket", "subprocess",
