@@ -186,6 +186,11 @@ class Ledger:
         return max(self._committed, default=0)
 
     @property
+    def newest_validation(self) -> int | None:
+        """The highest round with a loss on held-out text; None: there is none."""
+        return self._newest_validation.round if self._newest_validation else None
+
+    @property
     def newest_disagreement(self) -> int | None:
         """The highest round of which different digests were told."""
         return max(self._disagreeing, default=self._older_disagreement)

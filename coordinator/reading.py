@@ -5,20 +5,22 @@ Each question is kept short, because reports wait behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 
 from coordinator import headline, participants, views
 from coordinator.domain import Event, Receipt, Run, UnknownPeerError
+from coordinator.looking_back import LookingBack
+from coordinator.progress import Ledger
 from coordinator.redaction import redacted
 from coordinator.service import CoordinatorService
 from coordinator.storage.store import Store
 from swarmpb.membership import StandingOrders
 from swarmpb.spec import RunSpec, parse_canonical
 
-WEEK_SECONDS = 7 * 86_400.0
 LEADERS = 100
+NEWEST_ATTEMPTS = 60
+"""At rounds: among them are the commits that tell how fast a run goes on."""
 CAUGHT_UP = 100
 """So many events at most are told to somebody who comes back."""
 
@@ -66,6 +68,7 @@ class Reading:
         self._now = now
         self._parameters = parameters
         self._specs: dict[str, RunSpec] = {}
+        self._pasts: dict[str, tuple[Hashable, headline.Past]] = {}
 
     def runs(self) -> tuple[views.RunLine, ...]:
         """All runs, the oldest first."""
@@ -83,17 +86,11 @@ class Reading:
             ledger=self._service.ledger(run_id),
             wishes=self._wishes(run),
             standing=self._service.events.standing(run_id),
-            past=headline.Past(),
+            past=self._past(run_id, self._service.ledger(run_id)),
             parameters=self._parameters(run),
             join_command=self._join_command(run_id),
             now=self._now(),
         )
-
-    def series(self, run_id: str, points: int, since: float) -> views.Series:
-        """At most `points` of each plot, from `since` on (unix seconds)."""
-        self._service.run(run_id)
-        nothing = views.RoundSeries((), (), (), (), (), (), ())
-        return views.Series(self._now(), (), (), (), (), (), nothing)
 
     def participants(self, run_id: str, wanted: participants.Wanted) -> views.Participants:
         """A page of the table."""
@@ -106,7 +103,9 @@ class Reading:
         peer = ledger.peers.get(peer_id)
         if peer is None:
             raise UnknownPeerError(run_id, peer_id)
-        return participants.participant(ledger, peer, self._now(), self._banned(run_id)(peer_id))
+        row = participants.participant(ledger, peer, self._now(), self._banned(run_id)(peer_id))
+        totals = self._store.history.totals(run_id, peer_id)
+        return replace(row, joined_at=totals[0].joined_at) if totals else row
 
     def receipts(self, run_id: str, peer_id: str, before: int | None, limit: int) -> views.Receipts:
         """At most `limit` receipts of rounds before `before`; None: the newest."""
@@ -114,17 +113,16 @@ class Reading:
         # one more than asked tells whether there is anything older
         found = self._service.credits.of_peer(run_id, peer_id, before, limit + 1)
         shown = tuple(_receipt(receipt) for receipt in found[:limit])
-        return views.Receipts(shown, shown[-1].round if len(found) > limit else None, None)
+        older = shown[-1].round if len(found) > limit else None
+        return views.Receipts(shown, older, self._store.history.receipts_since(run_id))
 
-    def leaderboard(self, run_id: str, period: Literal["all", "week"]) -> views.Leaderboard:
-        """Who has contributed most, of all time or in the last seven days."""
+    def leaders(self, run_id: str) -> views.Leaderboard:
+        """Who has contributed most, of all time."""
         run, ledger = self._service.run(run_id), self._service.ledger(run_id)
-        if period == "week":
-            return views.Leaderboard(period, self._now() - WEEK_SECONDS, ())
         wanted = participants.Wanted(limit=LEADERS)
         rows = participants.page(ledger, wanted, self._now(), self._banned(run_id)).rows
         return views.Leaderboard(
-            period,
+            "all",
             run.created_at_ms / 1000,
             tuple(
                 views.LeaderLine(place, it.peer_id, it.name, it.tokens, it.rounds, it.share)
@@ -133,13 +131,9 @@ class Reading:
             ),
         )
 
-    def rounds(self, run_id: str, before: int | None, limit: int) -> views.Rounds:
-        """At most `limit` rounds and void attempts before round `before`; None: the newest."""
-        self._service.run(run_id)
-        return views.Rounds((), None)
-
     def events(self, run_id: str, before: int | None, limit: int) -> views.Events:
         """At most `limit` events with numbers below `before`; None: the newest."""
+        self._service.run(run_id)
         found = self._store.events.newest(before, run_id, limit + 1)
         shown = tuple(self._event(event) for event in found[:limit])
         return views.Events(shown, shown[-1].number if len(found) > limit else None)
@@ -158,9 +152,40 @@ class Reading:
         new = () if since is None else self.happened(run_id, since.event, newest)
         return News(overview, (), new, Cursor(newest))
 
+    def looking_back(self) -> LookingBack:
+        """The answers about the past, for another thread; the caller closes them."""
+        return LookingBack(self._store.reader(), self.name, self._now)
+
+    def check(self, run_id: str) -> None:
+        """`UnknownRunError` if there is no such run. May be called in any thread."""
+        self._service.run(run_id)
+
+    def name(self, run_id: str, peer_id: str) -> str:
+        """The pseudonym of a peer, as far as it is known. May be called in any thread."""
+        known = self._service.ledger(run_id).peers.get(peer_id)
+        return participants.shown_name(known.name if known else "", peer_id)
+
+    def _past(self, run_id: str, ledger: Ledger) -> headline.Past:
+        """Read anew only when there is something new."""
+        state = (ledger.newest_commit, ledger.newest_validation)
+        known = self._pasts.get(run_id)
+        if known is None or known[0] != state:
+            known = self._pasts[run_id] = (state, self._read_past(run_id))
+        return known[1]
+
+    def _read_past(self, run_id: str) -> headline.Past:
+        history = self._store.history
+        newest, _ = history.rounds(run_id, limit=NEWEST_ATTEMPTS)
+        validations = history.first_and_newest_validation(run_id)
+        at, validation = validations[1] if validations else (None, None)
+        return headline.Past(
+            commits=[(it.at, it.run_tokens) for it in reversed(newest) if it.committed],
+            validated_round=validation.round if validation else None,
+            validated_at=at,
+        )
+
     def _event(self, event: Event) -> views.EventLine:
-        known = self._service.ledger(event.run_id).peers.get(event.peer_id)
-        name = participants.shown_name(known.name if known else "", event.peer_id)
+        name = self.name(event.run_id, event.peer_id)
         return views.EventLine(
             number=event.number,
             at=event.at,

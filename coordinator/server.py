@@ -34,6 +34,7 @@ from coordinator.model_keeper import KeptModels, ModelKeeper
 from coordinator.parameter_counts import ParameterCounts
 from coordinator.reading import Reading
 from coordinator.registration import known_owner, load_authority_key, load_owner_key, sign
+from coordinator.sampling import Sampling
 from coordinator.service import CoordinatorService
 from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
 from coordinator.storage.store import Store
@@ -141,7 +142,8 @@ async def _running(
         admin_pb2_grpc.add_AdminServicer_to_server(admin, server)
         held.push_async_callback(server.stop, GRACE_SECONDS)
         await server.start()
-        for look in (service.pass_time, administration.pass_time):
+        sampling = Sampling(service, store, CLOCK.now)
+        for look in (service.pass_time, administration.pass_time, sampling.pass_time):
             await held.enter_async_context(beside(partial(watch_time, look, worker)))
 
         found = _whereabouts(settings, network.addresses, grpc_port, secured)

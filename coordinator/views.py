@@ -281,8 +281,9 @@ class RoundSeries:
     round: tuple[int, ...]
     tokens: tuple[int, ...]
     computing_seconds: tuple[float | None, ...]
-    exchange_seconds: tuple[float, ...]
-    bytes_sent: tuple[float, ...]
+    exchange_seconds: tuple[float | None, ...]
+    """None where nothing was committed, like the bytes of a round."""
+    bytes_sent: tuple[float | None, ...]
     void: tuple[int, ...]
     """Void attempts in that stretch of time."""
 

@@ -77,8 +77,7 @@ class Curves:
             )
             if first is None:
                 return []
-            begin = max(since, first)
-            span = self._span(connection, run_id, begin, (now - begin) / points)
+            span = self._span(connection, run_id, max(since, first), now, points)
             asked = (table.c.run_id == run_id, table.c.span == span, table.c.start >= since - span)
             looks = connection.execute(
                 select(table).where(*asked).order_by(table.c.start.desc()).limit(points)
@@ -96,16 +95,18 @@ class Curves:
             for look in reversed(looks)
         ]
 
-    def _span(self, connection: Connection, run_id: str, begin: float, width: float) -> int:
-        """The shortest of at least `width` seconds whose samples go back to `begin`, or a day."""
+    def _span(
+        self, connection: Connection, run_id: str, begin: float, now: float, points: int
+    ) -> int:
+        """The shortest whose samples go back to the day of `begin` and fit into `points`."""
         table = schema.samples
         for span in SPANS:
             oldest = connection.scalar(
                 select(func.min(table.c.start)).where(
-                    table.c.run_id == run_id, table.c.span == span
+                    table.c.run_id == run_id, table.c.span == span, table.c.start >= begin - span
                 )
             )
-            if span >= width and oldest is not None and oldest <= begin + DAY:
+            if oldest is not None and oldest <= begin + DAY and (now - oldest) / points <= span:
                 return span
         return DAY
 

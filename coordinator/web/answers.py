@@ -49,22 +49,27 @@ class Answer:
 
 
 class Answers:
-    """Computes answers in the service's thread, puts them into bytes in another, and keeps them."""
+    """Computes answers in the service's thread or beside it, and keeps them as bytes."""
 
-    def __init__(self, worker: Executor, renderer: Executor) -> None:
-        """`worker` is the one thread of the service; `renderer` makes bytes beside it."""
+    def __init__(self, worker: Executor, beside: Executor) -> None:
+        """`worker` is the one thread of the service; `beside`, one thread too, works beside it."""
         self._worker = worker
-        self._renderer = renderer
+        self._beside = beside
         self._kept: OrderedDict[Hashable, Answer] = OrderedDict()
         self._bytes = 0
         self._under_way: dict[Hashable, asyncio.Task[Answer]] = {}
 
     async def get(
-        self, question: Hashable, compute: Callable[[], Any], form: TypeAdapter[Any]
+        self,
+        question: Hashable,
+        compute: Callable[[], Any],
+        form: TypeAdapter[Any],
+        apart: bool = False,
     ) -> Answer:
         """The answer to `question`: `compute()`, or what it was a moment ago, as `form` in JSON.
 
-        Raises what `compute` raises, which is not kept, or `BusyError`.
+        `apart`: it is computed beside the service, for it asks nothing of it. Raises what
+        `compute` raises, which is not kept, or `BusyError`.
         """
         loop = asyncio.get_running_loop()
         kept = self._kept.get(question)
@@ -74,19 +79,19 @@ class Answers:
         if task is None:
             if len(self._under_way) >= MOST_UNDER_WAY:
                 raise BusyError("this coordinator has much to answer; ask again in a few seconds")
-            task = loop.create_task(self._answer(question, compute, form))
+            task = loop.create_task(self._answer(question, compute, form, apart))
             self._under_way[question] = task
             task.add_done_callback(lambda done: self._finished(question, done))
         # whoever goes away does not take the computation from the others who wait for it
         return await asyncio.shield(task)
 
     async def _answer(
-        self, question: Hashable, compute: Callable[[], Any], form: TypeAdapter[Any]
+        self, question: Hashable, compute: Callable[[], Any], form: TypeAdapter[Any], apart: bool
     ) -> Answer:
         loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(self._worker, compute)
+        value = await loop.run_in_executor(self._beside if apart else self._worker, compute)
         made_at = loop.time()
-        answer = await loop.run_in_executor(self._renderer, rendered, value, form, made_at)
+        answer = await loop.run_in_executor(self._beside, rendered, value, form, made_at)
         self._keep(question, answer)
         return answer
 

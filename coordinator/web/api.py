@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from coordinator import views
+from coordinator.looking_back import LookingBack
 from coordinator.participants import Column, Wanted
 from coordinator.reading import Reading
 from coordinator.web.answers import Answer, Answers, packed
@@ -93,8 +94,11 @@ class _EventStream(Response):
 class Questions:
     """One method for each path; its parameters are those of the path and the query."""
 
-    def __init__(self, reading: Reading, answers: Answers, streams: Streams) -> None:
+    def __init__(
+        self, reading: Reading, past: LookingBack, answers: Answers, streams: Streams
+    ) -> None:
         self._reading = reading
+        self._past = past
         self._answers = answers
         self._streams = streams
 
@@ -117,7 +121,7 @@ class Questions:
         ] = 0.0,
     ) -> Response:
         """Everything that the plots show."""
-        return await self._reply(request, SERIES, self._reading.series, run_id, points, since)
+        return await self._look_back(request, SERIES, self._past.series, run_id, points, since)
 
     async def participants(
         self,
@@ -155,13 +159,16 @@ class Questions:
         self, request: Request, run_id: RunId, period: Literal["all", "week"] = "all"
     ) -> Response:
         """Who has contributed most."""
-        return await self._reply(request, LEADERBOARD, self._reading.leaderboard, run_id, period)
+        if period == "week":
+            ask = self._past.leaders_of_the_week
+            return await self._look_back(request, LEADERBOARD, ask, run_id)
+        return await self._reply(request, LEADERBOARD, self._reading.leaders, run_id)
 
     async def rounds(
         self, request: Request, run_id: RunId, before: Before = None, limit: Limit = 100
     ) -> Response:
         """Committed rounds and void attempts, the newest first."""
-        return await self._reply(request, ROUNDS, self._reading.rounds, run_id, before, limit)
+        return await self._look_back(request, ROUNDS, self._past.rounds, run_id, before, limit)
 
     async def events(
         self, request: Request, run_id: RunId, before: Before = None, limit: Limit = 100
@@ -193,3 +200,16 @@ class Questions:
     ) -> Response:
         question = (ask.__name__, *about)
         return reply(request, await self._answers.get(question, partial(ask, *about), form))
+
+    async def _look_back(
+        self,
+        request: Request,
+        form: TypeAdapter[Any],
+        ask: Callable[..., Any],
+        run_id: str,
+        *about: Hashable,
+    ) -> Response:
+        self._reading.check(run_id)
+        question = (ask.__name__, run_id, *about)
+        compute = partial(ask, run_id, *about)
+        return reply(request, await self._answers.get(question, compute, form, apart=True))

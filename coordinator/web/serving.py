@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -49,9 +49,12 @@ async def dashboard(
     `worker` is the service's one thread, in which `trouble` says what keeps this coordinator from
     its work: a line for `/healthz`, or None. tls: None for plain text.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="json") as renderer:
+    with (
+        closing(reading.looking_back()) as past,
+        ThreadPoolExecutor(1, thread_name_prefix="looking back") as beside,
+    ):
         streams = Streams(reading, worker)
-        questions = Questions(reading, Answers(worker, renderer), streams)
+        questions = Questions(reading, past, Answers(worker, beside), streams)
         app = build_app(questions, health_page(trouble, worker))
         async with serving(app, listener, tls):
             try:

@@ -37,7 +37,7 @@ RUN = "/api/v1/runs/demo"
 def document() -> dict[str, Any]:
     """The interface as it describes itself, without the stream, which has no end."""
     app = FastAPI(title="Coordinator", version="1")
-    app.include_router(api(cast(Any, Questions(*[None] * 3)), dict))  # type: ignore[arg-type]  # asks nothing
+    app.include_router(api(cast(Any, Questions(*[None] * 4)), dict))  # type: ignore[arg-type]  # asks nothing
     found = describe(app)
     del found["paths"][f"{RUN.replace('demo', '{run_id}')}/stream"]
     return found
