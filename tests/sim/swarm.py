@@ -22,6 +22,7 @@ from peer.averaging.manifest import Manifest
 from peer.averaging.parts import Part
 from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState, outer_step
+from peer.swarm.gate import OPEN, Gate
 from peer.swarm.interface import Method, Refused, Stream
 from peer.swarm.memory import Crossing, Hub, MemoryNetwork
 from swarmpb.signing import PeerIdentity
@@ -69,6 +70,7 @@ class SimulatedPeer:
         self.concluded = anyio.Event()
         self.concluded_at = 0.0
         self.lost_because = ""
+        self.unwilling_because = ""
         self.started_over = 0
         """How often its trainer had to go back to the global parameters."""
         self.rounds: Rounds
@@ -92,7 +94,7 @@ class SimulatedPeer:
         return self.outcomes[-1].reason
 
     def unwilling(self) -> str:
-        return ""
+        return self.unwilling_because
 
     def began(self, leader: str) -> None:
         self.called.set()
@@ -319,11 +321,12 @@ async def simulated_swarm(
     client_mode: Collection[int] = (),
     smallest_part: int = UNIT,
     star: bool = False,
+    gate_of: Callable[[PeerIdentity], Gate] = lambda identity: OPEN,
 ) -> AsyncIterator[SimulatedSwarm]:
     """A swarm in which owners have several parts.
 
     tokens: what each peer claims for a cut, 100 by default; star: one peer may own everything,
-    as usual in rounds with so few values.
+    as usual in rounds with so few values; gate_of: whom each peer deals with.
     """
     with (
         patch.object(parts, "_SMALLEST_PART", smallest_part),
@@ -334,7 +337,7 @@ async def simulated_swarm(
             members = []
             for index in range(peers):
                 kind = ClientModeNetwork if index in client_mode else MemoryNetwork
-                network = kind(hub, IDENTITIES[index])
+                network = kind(hub, IDENTITIES[index], gate_of(IDENTITIES[index]))
                 hub.networks[network.peer_id] = network
                 peer = SimulatedPeer(network, tokens[index] if tokens else 100)
                 await _start(peer, spec_for(codec), tasks, seed + index)
