@@ -157,6 +157,14 @@ async def test_it_works_off_its_lease_and_then_waits(tmp_path: Path) -> None:
         assert (await trainer.cut()).inner_steps == 4
         assert trainer.leases.chunks_between(0, 4) == [4, 2, 6, 9]
         assert trainer.leases.left(4) == []
+
+        # the run's owner has it end: from the next inner step on the rate is that of the new end
+        before = trainer.vectors.outbox.copy()
+        await trainer.schedule(1, 1)
+        await trainer.lease([11])
+        await watch.until(lambda steps: steps == 5)
+        await trainer.cut()
+        assert np.array_equal(trainer.vectors.outbox, before)
         with pytest.raises(ValueError, match="no chunk"):
             await trainer.lease([-1])
 

@@ -28,9 +28,11 @@ from peer.reporter import (
     pause,
 )
 from swarmpb.exits import Exit, UserError
-from swarmpb.membership import RunIdentity
-from swarmpb.signing import PeerIdentity, SigningKey, open_envelope
-from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, swarm_pb2
+from swarmpb.signing import PeerIdentity, open_envelope
+from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, membership_pb2, swarm_pb2
+from swarmpb.version import PROTOCOL_VERSION
+from tests.standing import Throne
+from tests.tiny import tiny_spec
 
 pytestmark = pytest.mark.anyio
 
@@ -39,8 +41,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 SPEC = coordinator_pb2.SignedSpec(spec=b"the run's")
-OWNER = SigningKey.generate()
-RUN = RunIdentity("tiny", b"h" * 32, OWNER.public_key)
+THRONE = Throne(spec_hash=tiny_spec().hash())
 
 
 class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
@@ -61,6 +62,8 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
         self.asked = anyio.Event()
         self.wanted: list[bytes] = []
         """Attempts whose roster it asks for."""
+        self.orders: membership_pb2.SignedOrders | None = None
+        self.published: coordinator_pb2.RunInfo | None = None
 
     async def Report(  # noqa: N802  named by the proto
         self, request: swarm_pb2.Envelope, context: Context
@@ -81,7 +84,10 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
             self.taken_row = max(self.taken_row, report.last_row)
         self.sequence = max(self.sequence, report.sequence)
         return coordinator_pb2.ReportReply(
-            accepted_sequence=self.sequence, taken_row=self.taken_row, wanted_rosters=self.wanted
+            accepted_sequence=self.sequence,
+            taken_row=self.taken_row,
+            wanted_rosters=self.wanted,
+            orders=self.orders,
         )
 
     async def Admit(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -94,6 +100,7 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
         self, request: coordinator_pb2.RestoreRunRequest, context: Context
     ) -> coordinator_pb2.RunInfo:
         assert request.spec == SPEC
+        self.orders = request.orders if request.HasField("orders") else None
         if self.restores is not None:
             await context.abort(self.restores, "an owner that is not known here")
         self.status = None
@@ -107,6 +114,8 @@ class FakeCoordinator(coordinator_pb2_grpc.CoordinatorServicer):
     async def GetRun(  # noqa: N802
         self, request: coordinator_pb2.GetRunRequest, context: Context
     ) -> coordinator_pb2.RunInfo:
+        if self.published is not None:
+            return self.published
         assert self.status is not None
         await context.abort(self.status, self.detail)
         raise AssertionError("abort always raises")
@@ -150,7 +159,7 @@ async def reporting(port: int, folder: Path | None = None) -> AsyncIterator[Repo
 
     try:
         reporter = Reporter(
-            client, IDENTITY, journal, SPEC, Members(RUN, IDENTITY.peer_id, time.time)
+            client, IDENTITY, journal, SPEC, Members(THRONE.run, IDENTITY.peer_id, time.time)
         )
         reporter.snapshot = snapshot
         reporter.rosters = lambda attempts: [
@@ -511,3 +520,63 @@ async def test_a_refused_report_is_not_refused_for_its_rosters_for_ever(both: Bo
     fake.status, fake.wanted = None, []
     await delivered(reporter)
     assert rosters_in(fake.taken[-1]) == []
+
+
+# ---- what the coordinator says back ----------------------------------------------------
+
+
+async def test_orders_in_an_answer_are_obeyed(both: Both) -> None:
+    fake, reporter = both
+    fake.orders = THRONE.orders(banned=(IDENTITY.peer_id,))
+    await reporter.send()
+    assert reporter._members.course.banned
+
+
+async def test_orders_that_are_not_genuine_are_not_and_reports_go_on(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake, reporter = both
+    fake.orders = Throne().orders(banned=(IDENTITY.peer_id,))
+    add(reporter, 1)
+    await reporter.send()
+    assert reporter._members.orders is None
+    assert "the coordinator's orders are not genuine" in caplog.text
+    assert fake.rounds == [1]
+
+
+async def test_a_peer_that_is_not_dealt_with_looks_for_the_signed_reason(both: Both) -> None:
+    """A refusal alone is signed by nobody, and stops no peer."""
+    fake, reporter = both
+    fake.status, fake.detail = grpc.StatusCode.PERMISSION_DENIED, "this peer is banned"
+    await reporter.send()
+    assert reporter._members.orders is None
+    assert "this peer is banned" in reporter.contact.describe(0)
+    fake.published = published(THRONE.orders(banned=(IDENTITY.peer_id,)))
+    await reporter.send()
+    assert reporter._members.course.banned
+
+
+async def test_a_coordinator_that_lost_the_run_gets_its_orders_back_too(both: Both) -> None:
+    fake, reporter = both
+    orders = THRONE.orders()
+    reporter._members.take(orders)
+    fake.lose_everything()
+    fake.restores = None
+    await reporter.send()
+    assert fake.orders == orders
+
+
+def published(orders: membership_pb2.SignedOrders) -> coordinator_pb2.RunInfo:
+    spec = tiny_spec()
+    return coordinator_pb2.RunInfo(
+        run_id=spec.run_id,
+        spec=coordinator_pb2.SignedSpec(
+            spec=spec.canonical(),
+            hash=spec.hash(),
+            owner_key=THRONE.owner.public_key,
+            signature=THRONE.owner.sign("spec", spec.hash()),
+        ),
+        protocol_version=PROTOCOL_VERSION,
+        server_time_ms=int(time.time() * 1000),
+        orders=orders,
+    )

@@ -211,6 +211,19 @@ def test_the_rate_follows_the_tokens_of_the_run() -> None:
     assert not torch.equal(inner.model.vector, before)
 
 
+def test_an_end_that_is_brought_forward_holds_from_the_next_inner_step() -> None:
+    inner = training(tiny_spec(inner={"warmup_tokens": 0}))
+    inner.load(inner.model.vector.clone(), run_tokens=5000, base="")
+    inner.inner_step()
+    before = inner.model.vector.clone()
+    inner.end = (4000, 1000)
+    inner.inner_step()
+    assert torch.equal(inner.model.vector, before)  # the new end is behind
+    inner.end = (0, 0)
+    inner.inner_step()
+    assert not torch.equal(inner.model.vector, before)
+
+
 def test_loading_forgets_the_optimizer_and_shifting_does_not() -> None:
     spec = tiny_spec(inner={"warmup_tokens": 0})
     fresh, shifted, loaded = (training(spec) for _ in range(3))
