@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from coordinator import config
+from coordinator.cli_observing import observing
 from coordinator.cli_options import (
     PORT,
     database_option,
@@ -127,6 +128,7 @@ def main(debug: bool) -> None:  # `PlainErrors` reads it
     " they may those of this machine's own key; `coordinator run show` names a run's owner."
     " Repeatable.",
 )
+@observing
 def serve(
     demo: bool,
     host: str,
@@ -139,6 +141,7 @@ def serve(
     tls_key: Path | None,
     advertise: Endpoint | None,
     restore_owners: tuple[bytes, ...],
+    **operating: Any,
 ) -> None:
     """Serve runs until Ctrl-C."""
     if (tls_cert is None) != (tls_key is None):
@@ -158,6 +161,7 @@ def serve(
         advertise=advertise,
         restore_owners=restore_owners,
         database_url=database,
+        **operating,
     )
     server.serve(settings, announce=_print_now)
 

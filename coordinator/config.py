@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_config_path, user_state_path
 
@@ -46,6 +47,10 @@ def owner_key_path() -> Path:
     return user_config_path("murmuration") / "owner.key"
 
 
+LogFormat = Literal["plain", "json"]
+WEBHOOK_SECRET_VARIABLE = "COORDINATOR_WEBHOOK_SECRET"  # noqa: S105  where it is, not what
+
+
 @dataclass(frozen=True)
 class TlsFiles:
     """A certificate chain and its key, in PEM."""
@@ -74,6 +79,12 @@ class ServeSettings:
     """Public keys of run owners besides this machine's own, whose lost runs peers may restore."""
     database_url: str | None = field(default=None, repr=False)
     """Of a PostgreSQL database, with its password; None: a SQLite file in the state folder."""
+    log_format: LogFormat = "plain"
+    log_level: str = "info"
+    webhooks: tuple[str, ...] = ()
+    """Addresses that alarms are sent to."""
+    webhook_secret_file: Path | None = None
+    """Instead of the environment's secret, or the one in the state folder."""
 
     @property
     def database(self) -> Path | str:
@@ -98,6 +109,16 @@ class ServeSettings:
     def parameter_counts(self) -> Path:
         """The sizes of the runs' models, which take long to find."""
         return self.state_dir / "parameters.json"
+
+    @property
+    def webhook_secret(self) -> Path:
+        """Signs what is sent to webhooks, unless another is named; made when it is needed."""
+        return self.state_dir / "webhook.secret"
+
+    @property
+    def webhook_memory(self) -> Path:
+        """Tells what was delivered to webhooks."""
+        return self.state_dir / "webhooks.json"
 
     @property
     def authority_key(self) -> Path:

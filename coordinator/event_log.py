@@ -37,6 +37,9 @@ class EventKeeper(Protocol):
     ) -> list[Event]:
         """The newest first."""
 
+    def after(self, number: int, run_id: str | None = None, limit: int = 1000) -> list[Event]:
+        """The oldest first."""
+
 
 class EventLog:
     """What happened, in the order of the numbers that events get when they are kept."""
@@ -73,7 +76,23 @@ class EventLog:
 
     def passed(self, run_id: str, ledger: Ledger, expected: Expected) -> None:
         """Look what time has done to a run; called every second or two."""
-        self._tell(self._watches[run_id].passed(ledger, expected, self._now()))
+        if run_id in self._watches:  # else it was deleted a moment ago
+            self._tell(self._watches[run_id].passed(ledger, expected, self._now()))
+
+    def after(self, number: int, run_id: str | None = None, limit: int = 1000) -> list[Event]:
+        """The next kept events after a number, of one run or of all; the oldest first."""
+        return self._kept.after(number, run_id, limit)
+
+    def newest(
+        self, before: int | None = None, run_id: str | None = None, limit: int = 100
+    ) -> list[Event]:
+        """The last kept events, or the last before a number; the newest first."""
+        return self._kept.newest(before, run_id, limit)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether everything that happened is on disk; if not, it is tried again each second."""
+        return not self._unkept
 
     def intervals(self, run_id: str) -> Sequence[float]:
         """Seconds between a run's commits lately, for `coordinator.stalling`."""
@@ -82,6 +101,15 @@ class EventLog:
     def standing(self, run_id: str) -> Standing:
         """How a run is just now, as far as its watch knows."""
         return self._watches[run_id].standing(self._now())
+
+    def stands(self, run_id: str) -> dict[str, float | None]:
+        """How a run stands, as figures: `metrics.RUN_FIGURES` says what they mean."""
+        watch = self._watches[run_id]
+        return {
+            "diverged": watch.diverged,
+            "stalled": watch.stalled,
+            "last_commit_timestamp_seconds": watch.committed_at,
+        }
 
     def _tell(self, events: list[Event]) -> None:
         """A disk that takes nothing delays events; it does not take the report back."""

@@ -58,6 +58,11 @@ class IntakeQueue:
         self._bytes = 0
         self._working: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Reports that wait for a batch."""
+        return len(self._waiting)
+
     async def take(self, envelope: swarm_pb2.Envelope) -> Acknowledgement:
         """Have one report taken; returns once it is on disk.
 

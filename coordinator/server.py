@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
-import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -18,7 +16,7 @@ from functools import partial
 import anyio
 import grpc
 
-from coordinator import admin_token, finding
+from coordinator import admin_token, finding, logs
 from coordinator.admin import AdminServicer
 from coordinator.administration import Administration
 from coordinator.admission import Admissions
@@ -29,8 +27,10 @@ from coordinator.desk import Desk
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
 from coordinator.disk import disk_trouble
 from coordinator.domain import Run, SpecChangedError
+from coordinator.health import Health
 from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
 from coordinator.model_keeper import KeptModels, ModelKeeper
+from coordinator.observing import Observatory
 from coordinator.parameter_counts import ParameterCounts
 from coordinator.reading import Reading
 from coordinator.registration import known_owner, load_authority_key, load_owner_key, sign
@@ -40,6 +40,7 @@ from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
 from coordinator.storage.store import Store
 from coordinator.transport import Transport, transport
 from coordinator.web.serving import dashboard
+from coordinator.webhooks import Webhooks, load_secret
 from peer.runtime import RuntimeFolder
 from peer.swarm.clock import CLOCK
 from swarmpb.endpoints import Endpoint, JoinLink
@@ -59,7 +60,7 @@ def serve(settings: ServeSettings, announce: Announce) -> None:
     `announce` gets the lines for people and scripts: where the coordinator listens, and how to
     join. Raises `UserError`: ALREADY_RUNNING, STATE_FOLDER, PORT_IN_USE, BAD_CONFIG, SPEC_CHANGED.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="coordinator: %(message)s")
+    logs.begin(settings.log_format, settings.log_level)
     anyio.run(_serve, settings, announce, backend_options={"use_uvloop": True})
 
 
@@ -123,8 +124,9 @@ async def _running(
             settings.identity, folder.path, settings.host, settings.p2p_port
         )
         held.push_async_callback(network.close)
+        observatory = Observatory(service, worker, CLOCK.now)
         server = grpc.aio.server(
-            interceptors=[admin_token.TokenGate(token)],
+            interceptors=[observatory.calls, admin_token.TokenGate(token)],
             options=SERVER_OPTIONS,
             maximum_concurrent_rpcs=MAX_CALLS,
         )
@@ -135,16 +137,20 @@ async def _running(
         keeper = _model_keeper(settings, service, admissions, worker, network.addresses)
         service.wants_model = keeper.wants
         await held.enter_async_context(beside(keeper.keep))
-        servicer = CoordinatorServicer(desk, admissions)
+        servicer = CoordinatorServicer(desk, admissions, observatory.reports)
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
         administration = Administration(service, authority, store.membership, CLOCK.now)
         admin = AdminServicer(desk, administration, admissions)
         admin_pb2_grpc.add_AdminServicer_to_server(admin, server)
+        health = Health(server)
         held.push_async_callback(server.stop, GRACE_SECONDS)
+        held.push_async_callback(health.stop)
         await server.start()
         sampling = Sampling(service, store, CLOCK.now)
         for look in (service.pass_time, administration.pass_time, sampling.pass_time):
             await held.enter_async_context(beside(partial(watch_time, look, worker)))
+        await held.enter_async_context(beside(partial(health.follow, observatory.is_storing)))
+        await held.enter_async_context(observatory.delivering(_webhooks(settings)))
 
         found = _whereabouts(settings, network.addresses, grpc_port, secured)
         finding.write(settings.state_dir, found)
@@ -156,13 +162,15 @@ async def _running(
         await held.enter_async_context(beside(counts.keep_counting))
         reading = Reading(service, store, authority.orders, join_command, CLOCK.now, counts.of)
         http_port = listener.getsockname()[1]
+        trouble = partial(disk_trouble, settings.state_dir)
         await held.enter_async_context(
             dashboard(
                 reading,
                 worker,
                 listener,
-                partial(disk_trouble, settings.state_dir),
+                trouble,
                 secured.files if secured else None,
+                observatory.metrics,
             )
         )
 
@@ -211,6 +219,13 @@ def _model_keeper(
         return worker.submit(admissions.admit_guest, envelope).result()
 
     return ModelKeeper(KeptModels(settings.models), ended, addresses, admit)
+
+
+def _webhooks(settings: ServeSettings) -> Webhooks | None:
+    if not settings.webhooks:
+        return None
+    secret = load_secret(settings.webhook_secret_file, settings.webhook_secret)
+    return Webhooks(settings.webhooks, secret, settings.webhook_memory)
 
 
 def _restorable(settings: ServeSettings) -> list[bytes]:

@@ -100,7 +100,8 @@ class CoordinatorService:
         self._runs[run.run_id] = run
         self._ledgers[run.run_id] = Ledger()
         self.events.watch(run, self._ledgers[run.run_id])
-        log.info("run %s registered, spec %s", run.run_id, run.spec_hash.hex())
+        told = {"run": run.run_id}
+        log.info("run %s registered, spec %s", run.run_id, run.spec_hash.hex(), extra=told)
         return run
 
     def restore(self, signed: coordinator_pb2.SignedSpec) -> Run:

@@ -31,12 +31,14 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     """Answers `swarmpb.v1.Coordinator`."""
 
-    def __init__(self, desk: Desk, admissions: Admissions) -> None:
+    def __init__(
+        self, desk: Desk, admissions: Admissions, reports: IntakeQueue | None = None
+    ) -> None:
         self._desk = desk
         self._service = desk.service
         self._authority = desk.authority
         self._admissions = admissions
-        self._reports = IntakeQueue(desk.service.take_reports, desk.worker)
+        self._reports = reports or IntakeQueue(desk.service.take_reports, desk.worker)
 
     async def ListRuns(  # noqa: N802  named by the proto, like those below
         self, request: coordinator_pb2.ListRunsRequest, context: Context

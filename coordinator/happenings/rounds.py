@@ -78,7 +78,7 @@ class Agreement:
     def __init__(self, ledger: Ledger, told: Iterable[Event]) -> None:
         self._round = ledger.newest_disagreement
         """The newest round with different digests that is told already."""
-        self._diverged = False
+        self.diverged = False
         self._digests: dict[int, dict[str, bytes]] = {}
         """By round and peer."""
         self._parties: frozenset[str] = frozenset()
@@ -86,14 +86,14 @@ class Agreement:
         self._allowance = Allowance(ALARMS_TOLD, HOUR)
         for event in told:
             if event.kind in (EventKind.DIVERGED, EventKind.HEALED):
-                self._diverged = event.kind is EventKind.DIVERGED
+                self.diverged = event.kind is EventKind.DIVERGED
                 if event.round is not None:
                     self._round = event.round
 
     @property
     def diverged_round(self) -> int | None:
         """A round whose members hold different states, None if they are one."""
-        return self._round if self._diverged else None
+        return self._round if self.diverged else None
 
     def reported(self, outcome: Outcome) -> None:
         if not (outcome.committed and outcome.digest):
@@ -108,18 +108,18 @@ class Agreement:
         """`now` in unix seconds, as everywhere here."""
         newest = ledger.newest_disagreement
         news = newest is not None and (self._round is None or newest > self._round)
-        if news and (self._diverged or self._allowance.take(now)):
+        if news and (self.diverged or self._allowance.take(now)):
             self._round = newest
             self._parties = frozenset(self._digests.get(newest or 0, ()))
-            if not self._diverged:
-                self._diverged = True
+            if not self.diverged:
+                self.diverged = True
                 yield Happening(
                     EventKind.DIVERGED,
                     f"members of round {newest} hold different states; those in the minority"
                     " fetch the others' by themselves: if this lasts, see who is in the round",
                     round=newest,
                 )
-        if self._diverged:
+        if self.diverged:
             yield from self._healed(present)
 
     def _healed(self, present: Presence) -> Iterator[Happening]:
@@ -130,7 +130,7 @@ class Agreement:
                 continue
             here = [digest for peer_id, digest in digests.items() if peer_id in present]
             if len(set(here)) == 1 and len(here) >= min(2, len(present)):
-                self._diverged = False
+                self.diverged = False
                 text = f"{len(here)} peers hold the same state of round {number} again"
                 yield Happening(EventKind.HEALED, text, round=number)
                 return
@@ -142,15 +142,15 @@ class Movement:
     def __init__(self, spec: RoundSpec, ledger: Ledger, told: Iterable[Event], now: float) -> None:
         self._spec = spec
         self._newest = ledger.newest_commit
-        self._committed_at: float | None = None
+        self.committed_at: float | None = None
         self._since = now
         """Since when nothing but a commit has been missing."""
         self._intervals: list[float] = []
-        self._stalled = False
+        self.stalled = False
         self._allowance = Allowance(ALARMS_TOLD, HOUR)
         for event in told:
             if event.kind in (EventKind.STALLED, EventKind.MOVING):
-                self._stalled = event.kind is EventKind.STALLED
+                self.stalled = event.kind is EventKind.STALLED
 
     @property
     def intervals(self) -> Sequence[float]:
@@ -166,13 +166,13 @@ class Movement:
             return
         told_at = outcome.finished_at_ms / 1000
         at = min(now, told_at) if told_at else now
-        if self._committed_at is not None:
+        if self.committed_at is not None:
             rounds = outcome.round - self._newest
-            self._intervals.append(max(0.0, at - self._committed_at) / rounds)
+            self._intervals.append(max(0.0, at - self.committed_at) / rounds)
             del self._intervals[:-RECENT_ROUNDS]
-        self._newest, self._committed_at = outcome.round, at
-        if self._stalled:
-            self._stalled = False
+        self._newest, self.committed_at = outcome.round, at
+        if self.stalled:
+            self.stalled = False
             text = (
                 f"round {outcome.round} is committed, after {span(now - self._since)} without one"
             )
@@ -182,14 +182,14 @@ class Movement:
     def passed(self, peers_live: int, expected: bool, now: float) -> Iterator[Happening]:
         """`expected`: the run is to make rounds now, as its owner wants it."""
         if not expected:
-            self._stalled = False  # what the owner wants is told as such
-        if not expected or (peers_live < self._spec.min_peers and not self._stalled):
+            self.stalled = False  # what the owner wants is told as such
+        if not expected or (peers_live < self._spec.min_peers and not self.stalled):
             self._since = now
             return
         waiting = now - self._since
         stalled = is_stalled(self._spec, peers_live, waiting, self._intervals)
-        if stalled and not self._stalled and self._allowance.take(now):
-            self._stalled = True
+        if stalled and not self.stalled and self._allowance.take(now):
+            self.stalled = True
             yield Happening(
                 EventKind.STALLED,
                 f"{peers_live} peers are live, and no round has been committed for {span(waiting)};"

@@ -73,6 +73,21 @@ class RunWatch:
             newest_void=self._voids.newest,
         )
 
+    @property
+    def diverged(self) -> bool:
+        """Whether members of a round were told to hold different states, and nothing since."""
+        return self._agreement.diverged
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the run was told to stand still, and nothing since."""
+        return self._movement.stalled
+
+    @property
+    def committed_at(self) -> float | None:
+        """When the newest round was committed; None: not since this coordinator started."""
+        return self._movement.committed_at
+
     def reported(self, ledger: Ledger, news: Iterable[Report], now: float) -> list[Event]:
         """What the reports tell; `news` are those that the ledger has just taken in."""
         return self._events(self._from_reports(ledger, news, now), now)

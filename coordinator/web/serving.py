@@ -13,6 +13,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from coordinator.config import TlsFiles
+from coordinator.metering import HttpMeter
+from coordinator.metrics import Metrics
 from coordinator.reading import Reading
 from coordinator.web.answers import Answers
 from coordinator.web.api import Questions
@@ -20,6 +22,7 @@ from coordinator.web.app import build_app
 from coordinator.web.connections import Connection, bounded, look_after
 from coordinator.web.guard import MOST_HEADER_BYTES
 from coordinator.web.health_page import health_page
+from coordinator.web.metrics_page import metrics_page
 from coordinator.web.stream import Streams
 
 STARTUP_SECONDS = 10.0
@@ -43,6 +46,7 @@ async def dashboard(
     listener: socket.socket,
     trouble: Callable[[], str | None] = lambda: None,
     tls: TlsFiles | None = None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Streams]:
     """Serve pages and data on a bound socket until the end of the block.
 
@@ -54,8 +58,15 @@ async def dashboard(
         ThreadPoolExecutor(1, thread_name_prefix="looking back") as beside,
     ):
         streams = Streams(reading, worker)
+        metrics = metrics or Metrics()
+        metrics.gauge(
+            "murmuration_stream_listeners",
+            "Open streams of server-sent events.",
+            lambda: streams.listeners,
+        )
         questions = Questions(reading, past, Answers(worker, beside), streams)
-        app = build_app(questions, health_page(trouble, worker))
+        more = (health_page(trouble, worker), metrics_page(metrics, worker))
+        app = HttpMeter(build_app(questions, *more), metrics)
         async with serving(app, listener, tls):
             try:
                 yield streams

@@ -45,6 +45,9 @@ class FullDisk:
     ) -> list[Event]:
         return self.kept[::-1]
 
+    def after(self, number: int, run_id: str | None = None, limit: int = 1000) -> list[Event]:
+        return self.kept
+
 
 def test_a_report_that_makes_news_is_heard_of_with_its_number(store: Store, tmp_path: Path) -> None:
     service = CoordinatorService(store, now=lambda: 1000.0)
