@@ -6,11 +6,13 @@ Its methods are called in one thread, which is not the service's: reports do not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from coordinator import views
 from coordinator.domain import Receipt
 from coordinator.history import DAY, Attempt, RoundStretch, Sample
 from coordinator.redaction import redacted
+from coordinator.storage.history import History
 from coordinator.storage.store import Reader
 
 WEEK_DAYS = 7
@@ -63,10 +65,8 @@ class LookingBack:
 
     def rounds(self, run_id: str, before: int | None, limit: int) -> views.Rounds:
         """About `limit` rounds and void attempts before round `before`; None: the newest."""
-        history = self._reader.history
-        attempts, older = history.rounds(run_id, before, min(limit, MOST_ROUNDS))
-        receipts = history.receipts_of(run_id, [it.id for it in attempts], MEMBERS_SHOWN)
-        rows = tuple(self._round(run_id, it, receipts.get(it.id, ())) for it in attempts)
+        limit = min(limit, MOST_ROUNDS)
+        rows, older = read_rounds(self._reader.history, run_id, before, limit, self._name)
         return views.Rounds(rows, older)
 
     def leaders_of_the_week(self, run_id: str) -> views.Leaderboard:
@@ -115,30 +115,44 @@ class LookingBack:
             lines.append(views.PeerSeries("", "all others", rest))
         return tuple(lines)
 
-    def _round(self, run_id: str, it: Attempt, receipts: Sequence[Receipt]) -> views.RoundLine:
-        return views.RoundLine(
-            key=it.attempt.hex() or f"round {it.round}",
-            round=it.round,
-            at=it.at,
-            committed=it.committed,
-            reason=redacted(it.reason),
-            tokens=it.run_tokens,
-            computing_seconds=_computing(it.round_seconds, it.seconds),
-            exchange_seconds=it.seconds,
-            bytes_sent=it.bytes_sent,
-            members=tuple(self._member(run_id, receipt) for receipt in receipts),
-            members_count=max(it.members, len(receipts)),
-            digests=len(it.digests),
-        )
 
-    def _member(self, run_id: str, receipt: Receipt) -> views.RoundMember:
-        return views.RoundMember(
-            peer_id=receipt.peer_id,
-            name=self._name(run_id, receipt.peer_id),
-            included=receipt.included,
-            reason=redacted(receipt.reason),
-            tokens=receipt.merged_tokens,
-        )
+def read_rounds(
+    history: History, run_id: str, before: int | None, limit: int, name: Name
+) -> tuple[tuple[views.RoundLine, ...], int | None]:
+    """The newest attempts before a round, and the round to ask before next; as `History` does."""
+    attempts, older = history.rounds(run_id, before, limit)
+    receipts = history.receipts_of(run_id, [it.id for it in attempts], MEMBERS_SHOWN)
+    name_of = partial(name, run_id)
+    return tuple(round_line(it, receipts.get(it.id, ()), name_of) for it in attempts), older
+
+
+def round_line(
+    it: Attempt, receipts: Sequence[Receipt], name: Callable[[str], str]
+) -> views.RoundLine:
+    """An attempt at a round with who was in it; `name` tells the pseudonym of a peer id."""
+    return views.RoundLine(
+        key=it.attempt.hex() or f"round {it.round}",
+        round=it.round,
+        at=it.at,
+        committed=it.committed,
+        reason=redacted(it.reason),
+        tokens=it.run_tokens,
+        computing_seconds=_computing(it.round_seconds, it.seconds),
+        exchange_seconds=it.seconds,
+        bytes_sent=it.bytes_sent,
+        members=tuple(
+            views.RoundMember(
+                peer_id=receipt.peer_id,
+                name=name(receipt.peer_id),
+                included=receipt.included,
+                reason=redacted(receipt.reason),
+                tokens=receipt.merged_tokens,
+            )
+            for receipt in receipts
+        ),
+        members_count=max(it.members, len(receipts)),
+        digests=len(it.digests),
+    )
 
 
 def _rounds(stretches: Sequence[RoundStretch]) -> views.RoundSeries:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from coordinator import headline, participants, views
 from coordinator.domain import Event, Receipt, Run, UnknownPeerError
-from coordinator.looking_back import LookingBack
+from coordinator.looking_back import LookingBack, read_rounds
 from coordinator.progress import Ledger
 from coordinator.redaction import redacted
 from coordinator.service import CoordinatorService
@@ -21,6 +21,8 @@ from swarmpb.spec import RunSpec, parse_canonical
 LEADERS = 100
 NEWEST_ATTEMPTS = 60
 """At rounds: among them are the commits that tell how fast a run goes on."""
+ROUNDS_FOLLOWED = 5
+"""What peers tell of older rounds is on their page, and not in the stream."""
 CAUGHT_UP = 100
 """So many events at most are told to somebody who comes back."""
 
@@ -30,7 +32,9 @@ class Cursor:
     """How far somebody has been told what happens."""
 
     event: int
-    """The newest event's number."""
+    """The newest event's number,"""
+    rounds: tuple[views.RoundLine, ...] = ()
+    """and the newest rounds, as they were told."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class News:
 
     overview: views.RunOverview
     rounds: tuple[views.RoundLine, ...]
-    """New since the cursor that was asked with, the oldest first,"""
+    """New since the cursor that was asked with, or known better since, the oldest first."""
     events: tuple[views.EventLine, ...]
-    """and the same of events."""
+    """New since then, the oldest first."""
     cursor: Cursor
 
 
@@ -150,7 +154,10 @@ class Reading:
         found = self._store.events.newest(None, run_id, 1 if since is None else CAUGHT_UP)
         newest = found[0].number if found else 0
         new = () if since is None else self.happened(run_id, since.event, newest)
-        return News(overview, (), new, Cursor(newest))
+        rounds, _ = read_rounds(self._store.history, run_id, None, ROUNDS_FOLLOWED, self.name)
+        told = rounds if since is None else since.rounds
+        changed = tuple(line for line in reversed(rounds) if line not in told)
+        return News(overview, changed, new, Cursor(newest, rounds))
 
     def looking_back(self) -> LookingBack:
         """The answers about the past, for another thread; the caller closes them."""

@@ -216,6 +216,18 @@ def test_events_of_a_run_that_is_not_there_are_no_empty_list(scene: Scene) -> No
         scene.reading.events("nobody", None, 10)
 
 
+def test_a_round_is_news_once_and_again_when_more_is_known(scene: Scene) -> None:
+    scene.round(1)
+    began = scene.reading.news("demo", None)
+    assert began.rounds == (), "what was before is on the page already"
+    scene.now += 10
+    scene.round(2, committed=False)
+    scene.round(2)
+    more = scene.reading.news("demo", began.cursor)
+    assert [(it.round, it.committed) for it in more.rounds] == [(2, False), (2, True)]
+    assert scene.reading.news("demo", more.cursor).rounds == ()
+
+
 # ---- the table ---------------------------------------------------------------------------
 
 
