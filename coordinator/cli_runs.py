@@ -95,7 +95,8 @@ def show(run_id: str, told: Endpoint | None, as_json: bool) -> None:
     with CoordinatorClient(asked(told).endpoint) as coordinator:
         info, progress = coordinator.run(run_id), coordinator.progress(run_id)
     if as_json:
-        display.print_json({"info": display.plain(info), "progress": display.plain(progress)})
+        facts = {"info": display.plain(info), "progress": display.plain(progress)}
+        display.print_json({**facts, "sources": display.SOURCES})
     else:
         display.print_run(info, progress)
 

@@ -22,6 +22,28 @@ from coordinator.wire import coverage_of
 from swarmpb.v1 import coordinator_pb2, membership_pb2
 
 NONE = "-"
+SOURCES = {
+    "round": "self-reported",
+    "tokens": "self-reported",
+    "tokens_per_second": "self-reported",
+    "train_loss": "self-reported",
+    "validation_loss": "self-reported",
+    "coverage": "self-reported",
+    "bytes_sent_per_round": "self-reported",
+    "peers.phase": "self-reported",
+    "peers.tokens_per_second": "self-reported",
+    "peers.train_loss": "self-reported",
+    "peers_live": "observed",
+    "peers.seen_seconds_ago": "observed",
+    "peers.observed_tokens": "observed",
+    "peers.tokens": "derived",
+    "peers.rounds": "derived",
+    "rounds_committed": "derived",
+    "rounds_void": "derived",
+    "digests_agree": "derived",
+}
+"""Of the figures in a run's progress: what its peers say of themselves, what this coordinator
+or several peers have seen, and what follows from both."""
 
 
 def print_json(value: Any) -> None:
@@ -186,10 +208,20 @@ def _facts(
         ),
         *((("text", text_seen(coverage)),) if coverage else ()),
         ("traffic", f"{byte_size(progress.bytes_sent_per_round)} sent by a peer in a round"),
+        *((("sources", sources(progress.peers)),) if progress.peers else ()),
         ("spec", f"sha256 {info.spec.hash.hex()}"),
         ("owner", f"ed25519 {info.spec.owner_key.hex()}"),
         *(("initial peer", address) for address in info.initial_peers),
     ]
+
+
+def sources(peers: Iterable[coordinator_pb2.PeerProgress]) -> str:
+    """Whose word the figures are."""
+    peers = list(peers)
+    tokens = sum(peer.tokens for peer in peers)
+    observed = sum(peer.observed_tokens for peer in peers)
+    share = f"{percent(observed, tokens)} " if tokens else ""
+    return f"peers' tokens {share}told by others; speed, loss and phase each peer's own word"
 
 
 def _state(progress: coordinator_pb2.RunProgress) -> str:

@@ -88,6 +88,7 @@ def participant(ledger: Ledger, peer: PeerState, now: float, banned: bool) -> Pa
         phase=redacted(peer.phase),
         reason=redacted(peer.reason),
         tokens=credit.tokens,
+        observed_tokens=credit.observed_tokens,
         share=credit.tokens / merged if merged else 0.0,
         tokens_per_second=_speed(ledger, peer, now),
         train_loss=peer.train_loss,

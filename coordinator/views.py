@@ -1,41 +1,13 @@
 """What a spectator is shown of a run: the values behind the dashboard's JSON.
 
-Where a figure comes from is part of its meaning, so every field of a figure says so in its
-docstring's first word: *self-reported* (one peer's word about itself), *observed* (the coordinator
-saw it, or several peers told the same) or *derived* (computed here from the others). The HTTP
-interface publishes that as `PROVENANCE`. How old a figure is, is told beside it in seconds.
-None is what nobody knows; never NaN.
+Where a figure comes from is part of its meaning: see `provenance`. How old a figure is, is told
+beside it in seconds. None is what nobody knows; never NaN.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
-
-Source = Literal["self-reported", "observed", "derived"]
-
-PROVENANCE: dict[str, Source] = {
-    "tokens": "observed",
-    "claimed_tokens": "self-reported",
-    "merged_tokens": "observed",
-    "share": "derived",
-    "tokens_per_second": "self-reported",
-    "train_loss": "self-reported",
-    "validation_loss": "self-reported",
-    "rounds": "observed",
-    "rounds_missed": "observed",
-    "peers_live": "observed",
-    "progress": "derived",
-    "seconds_left": "derived",
-    "hardware": "self-reported",
-    "bandwidth": "self-reported",
-    "reach": "self-reported",
-    "phase": "self-reported",
-    "reason": "self-reported",
-    "seen_seconds_ago": "observed",
-    "exchange_seconds": "self-reported",
-    "bytes": "self-reported",
-}
 
 
 @dataclass(frozen=True)
@@ -114,7 +86,9 @@ class Participant:
     phase: str
     reason: str
     tokens: int
-    """Merged, the sum of its receipts."""
+    """Merged, the sum of its receipts;"""
+    observed_tokens: int
+    """of them those that others told of. The rest is its own word."""
     share: float
     """Of all merged tokens, 0 to 1."""
     tokens_per_second: float

@@ -121,6 +121,7 @@ def _peer_progress(peer: PeerFacts) -> coordinator_pb2.PeerProgress:
         seen_seconds_ago=peer.seen_seconds_ago,
         live=peer.live,
         version=peer.state.version,
+        observed_tokens=peer.observed_tokens,
     )
 
 

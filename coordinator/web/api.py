@@ -14,6 +14,7 @@ from starlette.responses import Response
 from coordinator import views
 from coordinator.looking_back import LookingBack
 from coordinator.participants import Column, Wanted
+from coordinator.provenance import PROVENANCE, Source
 from coordinator.reading import Reading
 from coordinator.web.answers import Answer, Answers, packed
 from coordinator.web.event_stream import MEDIA_TYPE, EventStream
@@ -69,10 +70,10 @@ def api(questions: Questions, describe: Callable[[], dict[str, Any]]) -> APIRout
         router.add_api_route(path, ask, response_model=model)
     router.add_api_route(f"{run}/stream", questions.stream, response_class=_EventStream)
 
-    @router.get("/api/v1/provenance", response_model=dict[str, views.Source])
+    @router.get("/api/v1/provenance", response_model=dict[str, Source])
     async def provenance(request: Request) -> Response:
         """Where each figure comes from, by the name of its field."""
-        return reply(request, packed(json.dumps(views.PROVENANCE).encode()))
+        return reply(request, packed(json.dumps(PROVENANCE).encode()))
 
     documents: list[Answer] = []
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from coordinator import views
+from coordinator.provenance import source_of
 
 ERROR = {
     "type": "object",
@@ -30,7 +31,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     meanings = _meanings()
     for name, schema in schemas.items():
         for field, shape in schema.get("properties", {}).items():
-            source = views.PROVENANCE.get(field) if name != "Error" else None
+            source = source_of(name, field)
             words = [meanings.get((name, field)), f"Source: {source}." if source else None]
             told = " ".join(word for word in words if word)
             if told:

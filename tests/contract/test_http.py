@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from coordinator import intake, views
+from coordinator import intake
+from coordinator.provenance import PROVENANCE
 from coordinator.web import connections
 from coordinator.web.api import Questions, api
 from coordinator.web.connections import crowded
@@ -127,7 +128,7 @@ def test_the_document_says_where_each_figure_comes_from(at: Stage) -> None:
     told = httpx.get(f"{at.url}/openapi.json").json()
     fields = told["components"]["schemas"]["Participant"]["properties"]
     assert "Source: self-reported." in fields["tokens_per_second"]["description"]
-    assert httpx.get(f"{at.url}/api/v1/provenance").json() == views.PROVENANCE
+    assert httpx.get(f"{at.url}/api/v1/provenance").json() == PROVENANCE
 
 
 # ---- however it is asked ---------------------------------------------------------------

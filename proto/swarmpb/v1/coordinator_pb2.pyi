@@ -295,7 +295,7 @@ class RunProgress(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ..., target_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., peers_live: _Optional[int] = ..., train_loss: _Optional[float] = ..., first_validation_loss: _Optional[float] = ..., validation_loss: _Optional[float] = ..., rounds_committed: _Optional[int] = ..., rounds_void: _Optional[int] = ..., digests_agree: _Optional[bool] = ..., peers: _Optional[_Iterable[_Union[PeerProgress, _Mapping]]] = ..., rounds: _Optional[_Iterable[_Union[RoundProgress, _Mapping]]] = ..., bytes_sent_per_round: _Optional[float] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ...) -> None: ...
 
 class PeerProgress(_message.Message):
-    __slots__ = ("peer_id", "name", "phase", "reason", "round", "tokens", "tokens_per_second", "train_loss", "rounds", "seen_seconds_ago", "live", "version")
+    __slots__ = ("peer_id", "name", "phase", "reason", "round", "tokens", "tokens_per_second", "train_loss", "rounds", "seen_seconds_ago", "live", "version", "observed_tokens")
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -308,6 +308,7 @@ class PeerProgress(_message.Message):
     SEEN_SECONDS_AGO_FIELD_NUMBER: _ClassVar[int]
     LIVE_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     peer_id: str
     name: str
     phase: str
@@ -320,7 +321,8 @@ class PeerProgress(_message.Message):
     seen_seconds_ago: float
     live: bool
     version: str
-    def __init__(self, peer_id: _Optional[str] = ..., name: _Optional[str] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., train_loss: _Optional[float] = ..., rounds: _Optional[int] = ..., seen_seconds_ago: _Optional[float] = ..., live: _Optional[bool] = ..., version: _Optional[str] = ...) -> None: ...
+    observed_tokens: int
+    def __init__(self, peer_id: _Optional[str] = ..., name: _Optional[str] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., train_loss: _Optional[float] = ..., rounds: _Optional[int] = ..., seen_seconds_ago: _Optional[float] = ..., live: _Optional[bool] = ..., version: _Optional[str] = ..., observed_tokens: _Optional[int] = ...) -> None: ...
 
 class RoundProgress(_message.Message):
     __slots__ = ("round", "committed", "reason", "members", "run_tokens", "seconds", "finished_by", "distinct_digests")
