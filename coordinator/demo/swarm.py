@@ -109,6 +109,7 @@ class Swarm:
             *("coordinator", "serve", "--host", HOST),
             *("--grpc-port", "0", "--p2p-port", "0", "--http-port", "0"),
             *("--state-dir", str(self.folders.state("coordinator"))),
+            *("--database", ""),  # not the one that the environment may name
         ]
         self.coordinator = Child("coordinator", command, self.folders.log("coordinator"))
 

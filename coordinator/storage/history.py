@@ -11,6 +11,7 @@ from coordinator.domain import Receipt, Validation
 from coordinator.history import Attempt, PeerTotals, RoundCounts
 from coordinator.storage import schema
 from coordinator.storage.database import Database
+from coordinator.storage.fewer_peers import FORGOTTEN
 from coordinator.storage.receipts import receipts_query
 
 
@@ -92,7 +93,8 @@ class History:
         query = (
             select(peers.c.peer_id, *sums.values())
             .join(peers, peers.c.id == table.c.peer)
-            .where(table.c.span == span, table.c.start >= start, peers.c.run_id == run_id)
+            .where(table.c.span == span, table.c.start >= start)
+            .where(peers.c.run_id == run_id, peers.c.peer_id != FORGOTTEN)
             .group_by(peers.c.id, peers.c.peer_id)
             .order_by(sums["merged_tokens"].desc(), peers.c.id)
             .limit(limit)
@@ -161,8 +163,14 @@ class History:
         """Those of the lowest and of the highest round, with the unix seconds of their coming."""
         table, peers = schema.validations, schema.peers
         query = (
-            select(table.c.at, peers.c.peer_id, table.c.round, table.c.run_tokens, table.c.loss)
-            .join(peers, peers.c.id == table.c.peer)
+            select(
+                table.c.at,
+                func.coalesce(peers.c.peer_id, FORGOTTEN),
+                table.c.round,
+                table.c.run_tokens,
+                table.c.loss,
+            )
+            .outerjoin(peers, peers.c.id == table.c.peer)
             .where(table.c.run_id == run_id)
             .limit(1)
         )

@@ -3,7 +3,7 @@
 Every change of a receipt changes the sums in the same transaction: a peer's total, and those of
 the hour and of the day in which the receipt was made. So thinning takes nothing away from a sum.
 A receipt for a round of which the peer's receipts have been thinned might be in the sums already:
-it changes nothing, and is counted as late. One for an attempt that has been thinned, of a peer
+it changes nothing, and is counted as late. One for an attempt that is not here any more, of a peer
 whose own receipts for such rounds never were here, goes to the sums at once.
 """
 
@@ -19,7 +19,7 @@ from coordinator.history import DAY, HOUR
 from coordinator.receipts import NOT_MISSED, Change, Credit
 from coordinator.storage import schema
 from coordinator.storage.database import Database
-from coordinator.storage.rows import SUMS, AttemptRow, AttemptRows, PeerRow, PeerRows, Place, pieces
+from coordinator.storage.rows import SUMS, AttemptRow, AttemptRows, PeerRow, PeerRows, pieces
 from coordinator.storage.thinned import Thinned
 from coordinator.storage.upsert import adding, replacing
 
@@ -48,7 +48,9 @@ class ReceiptStore:
         with self._database.transaction() as connection:
             heard = {it.peer_id: it.at for it in receipts}
             peers = self._peers.find_or_add(connection, run_id, heard)
-            attempts = self._attempts_of(connection, run_id, receipts)
+            attempts = self._attempts.find(
+                connection, {(run_id, it.round, it.attempt) for it in receipts}
+            )
             before = self._before(connection, peers, receipts)
             receipts_before = self._thinned.of(connection, run_id).receipts_before
             changes: list[Change] = []
@@ -91,22 +93,6 @@ class ReceiptStore:
                 )
                 for row in connection.execute(query.where(peers.c.run_id == run_id))
             }
-
-    def _attempts_of(
-        self, connection: Connection, run_id: str, receipts: Sequence[Receipt]
-    ) -> dict[Place, AttemptRow]:
-        """Those that the receipts name. One that only rosters tell of is new, if it is not old."""
-        ended = {(run_id, it.round, it.attempt): it.at for it in receipts}
-        found = self._attempts.find(connection, ended)
-        attempts_before = self._thinned.of(connection, run_id).attempts_before
-        new = []
-        for place, at in ended.items():
-            if place not in found and at >= attempts_before:
-                found[place] = self._attempts.add(connection, place, at)
-                found[place].committed = True
-                new.append(found[place])
-        self._attempts.write(connection, new)
-        return found
 
     def _before(
         self, connection: Connection, peers: dict[str, PeerRow], receipts: Sequence[Receipt]

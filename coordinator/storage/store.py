@@ -28,6 +28,7 @@ from coordinator.storage.rows import AttemptRows, PeerRows
 from coordinator.storage.samples import SampleStore
 from coordinator.storage.sqlite_file import open_file
 from coordinator.storage.thinned import Thinned
+from coordinator.storage.thinner import Thinner
 from coordinator.storage.upsert import replacing, replacing_smaller
 from coordinator.storage.words import WordStore
 
@@ -55,6 +56,7 @@ class Store:
         self._thinned = Thinned(database)
         self._words = WordStore(database, self._peers, self._attempts, self._thinned)
         self.receipts = ReceiptStore(database, self._peers, self._attempts, self._thinned)
+        self.thinner = Thinner(database, self._peers, self._attempts, self._thinned)
         self.samples = SampleStore(database, self._peers)
         self.history = History(database)
         self.curves = Curves(database)

@@ -28,6 +28,21 @@ def adding(connection: Connection, table: Table, *columns: str) -> Insert:
     return _adding(connection.dialect.name, table, columns)
 
 
+def raising(connection: Connection, table: Table, column: str) -> Insert:
+    """An insertion that leaves the row with the same primary key, but for a lesser column."""
+    return _raising(connection.dialect.name, table, column)
+
+
+@cache
+def _raising(dialect: str, table: Table, column: str) -> Insert:
+    made = _insertion(dialect, table)
+    return made.on_conflict_do_update(
+        index_elements=_key(table),
+        set_={column: made.excluded[column]},
+        where=made.excluded[column] > table.c[column],
+    )
+
+
 @cache
 def _replacing(dialect: str, table: Table, column: str | None) -> Insert:
     made = _insertion(dialect, table)

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import make_url, text
 
 from coordinator.domain import StorageError
-from coordinator.storage import postgresql
+from coordinator.storage import postgresql as backend
 from coordinator.storage.store import Store
 from swarmpb.exits import Exit, UserError
-from tests.postgresql import fresh_schema, running_server
+from tests.postgresql import fresh_schema
 
 
 @pytest.mark.parametrize(
@@ -56,29 +56,29 @@ def test_a_server_that_is_not_there_is_said_in_one_line_without_the_password() -
 def test_a_message_that_quotes_a_secret_is_told_without_it() -> None:
     url = make_url("postgresql://anna:hunter2@host/name?sslpassword=swordfish")
     quoted = "no entry for anna with hunter2 and swordfish"
-    assert postgresql.without_secrets(quoted, url) == "no entry for anna with *** and ***"
+    assert backend.without_secrets(quoted, url) == "no entry for anna with *** and ***"
 
 
-def test_two_coordinators_cannot_use_one_database() -> None:
-    with running_server() as server, fresh_schema(server) as url:
+def test_two_coordinators_cannot_use_one_database(postgresql: str) -> None:
+    with fresh_schema(postgresql) as url:
         with (
             closing(Store.open(url)),
-            mock.patch.object(postgresql, "LOCK_MS", 10),
+            mock.patch.object(backend, "LOCK_MS", 10),
             pytest.raises(UserError, match="another coordinator uses") as caught,
         ):
             Store.open(url)
         assert caught.value.code == Exit.ALREADY_RUNNING
         Store.open(url).close()
-        with fresh_schema(server) as beside, closing(Store.open(url)):
+        with fresh_schema(postgresql) as beside, closing(Store.open(url)):
             Store.open(beside).close()
 
 
-def test_a_server_that_hung_up_is_called_again() -> None:
-    with running_server() as server, fresh_schema(server) as url, closing(Store.open(url)) as store:
+def test_a_server_that_hung_up_is_called_again(postgresql: str) -> None:
+    with fresh_schema(postgresql) as url, closing(Store.open(url)) as store:
         with store.together() as connection:
-            backend = connection.scalar(text("SELECT pg_backend_pid()"))
-        with closing(psycopg.connect(server, autocommit=True)) as other:
-            other.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
+            process = connection.scalar(text("SELECT pg_backend_pid()"))
+        with closing(psycopg.connect(postgresql, autocommit=True)) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", [process])
         with pytest.raises(StorageError, match="cannot use its database"):
             store.runs()
         assert store.runs() == []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -21,53 +19,17 @@ from coordinator.domain import (
     Outcome,
     Receipt,
     Report,
-    Run,
     Validation,
 )
 from coordinator.history import DAY, HOUR
+from coordinator.receipts import Change
 from coordinator.storage import schema
 from coordinator.storage.store import Store
-from tests.postgresql import fresh_schema, running_server
+from tests.contract.stores import RUN, Where
 from tests.reporting import DIGEST, OTHER_DIGEST, outcome, report
 
-RUN = Run(
-    run_id="demo",
-    spec=b"{}",
-    spec_hash=b"h" * 32,
-    owner_key=b"k" * 32,
-    signature=b"s" * 64,
-    description="a run",
-    target_tokens=1000,
-    created_at_ms=1,
-)
 VALIDATION = Validation("QmAnna", 2, 2000, 4.5)
 COVERAGE = Coverage(round=4, pass_chunks=1000, passes=0, merged_once=110, merged_again=2)
-
-Where = Path | str
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with running_server() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Where]:
-    """A place for a new database."""
-    if request.param == "sqlite":
-        yield tmp_path / "coordinator.sqlite"
-    else:
-        with fresh_schema(request.getfixturevalue("server")) as url:
-            yield url
-
-
-@pytest.fixture
-def store(where: Where) -> Iterator[Store]:
-    """With the run `demo`."""
-    with closing(Store.open(where)) as opened:
-        opened.add_run(RUN)
-        yield opened
 
 
 def keep(store: Store, *told: Report) -> list[tuple[list[Outcome], list[Validation]]]:
@@ -99,6 +61,14 @@ def receipt(round_: int, peer_id: str = "QmAnna", **fields: object) -> Receipt:
         "at": 1000.0,
     }
     return Receipt(peer_id=peer_id, round=round_, **(values | fields))  # type: ignore[arg-type]  # by name
+
+
+def credit(store: Store, *receipts: Receipt) -> list[Change]:
+    """Peers tell of rounds, and get these receipts for them."""
+    for it in receipts:
+        told = outcome(it.round, it.peer_id, attempt=it.attempt)
+        keep(store, report([told], peer_id=it.peer_id, sequence=it.round))
+    return store.receipts.keep("demo", receipts)
 
 
 def reopened(store: Store, where: Where) -> Store:
@@ -253,14 +223,12 @@ def test_the_greatest_numbers_that_intake_lets_through_are_kept(store: Store) ->
 
 
 def test_totals_are_sums_of_receipts(store: Store, where: Where) -> None:
-    store.receipts.keep(
-        "demo",
-        [
-            receipt(1),
-            receipt(2, merged_tokens=0, included=False, reason="arrived late"),
-            receipt(3, observed=True, merged_tokens=200),
-            receipt(1, "QmBob"),
-        ],
+    credit(
+        store,
+        receipt(1),
+        receipt(2, merged_tokens=0, included=False, reason="arrived late"),
+        receipt(3, observed=True, merged_tokens=200),
+        receipt(1, "QmBob"),
     )
     with closing(reopened(store, where)) as again:
         anna, bob = again.history.totals("demo")
@@ -275,7 +243,7 @@ def test_totals_are_sums_of_receipts(store: Store, where: Where) -> None:
 def test_a_changed_receipt_takes_the_place_of_the_one_before(store: Store) -> None:
     own_word = receipt(1)
     told_by_others = receipt(1, merged_tokens=0, included=False, reason="not finite", observed=True)
-    assert [it.before for it in store.receipts.keep("demo", [own_word])] == [None]
+    assert [it.before for it in credit(store, own_word)] == [None]
     (change,) = store.receipts.keep("demo", [told_by_others])
     assert (change.before, change.after) == (own_word, told_by_others)
     assert store.receipts.of_round("demo", 1) == [told_by_others]
@@ -288,8 +256,8 @@ def test_a_changed_receipt_takes_the_place_of_the_one_before(store: Store) -> No
 
 def test_receipts_of_a_peer_come_by_pages_the_newest_first(store: Store) -> None:
     kept = [receipt(number) for number in range(1, 6)]
-    store.receipts.keep("demo", kept)
-    store.receipts.keep("demo", [receipt(9, "QmBob")])
+    credit(store, *kept)
+    credit(store, receipt(9, "QmBob"))
     assert store.history.receipts("demo", "QmAnna", limit=2) == [kept[4], kept[3]]
     assert store.history.receipts("demo", "QmAnna", before=4, limit=2) == [kept[2], kept[1]]
     assert store.history.receipts("demo", "QmNobody") == []
@@ -306,8 +274,8 @@ def test_a_round_names_its_members(store: Store) -> None:
 
 def test_the_leaders_of_some_days_are_those_of_their_receipts(store: Store) -> None:
     old, new = 10 * DAY + 5.0, 17 * DAY + 5.0
-    store.receipts.keep("demo", [receipt(1, at=old), receipt(2, at=new, merged_tokens=50)])
-    store.receipts.keep("demo", [receipt(2, "QmBob", at=new, merged_tokens=70)])
+    credit(store, receipt(1, at=old), receipt(2, at=new, merged_tokens=50))
+    credit(store, receipt(2, "QmBob", at=new, merged_tokens=70))
     leaders = store.history.totals_since("demo", 11 * DAY, DAY)
     assert [(it.peer_id, it.merged_tokens, it.rounds) for it in leaders] == [
         ("QmBob", 70, 1),
@@ -373,9 +341,10 @@ def test_the_validation_curve_keeps_its_ends(store: Store) -> None:
 def test_samples_are_means_over_minutes_or_longer(store: Store) -> None:
     keep(store, report(), report(peer_id="QmBob"))
     start = 100 * DAY
-    for minute in range(120):
-        fastest = [("QmAnna", 30.0), ("QmBob", 10.0), ("QmNobody", 1.0)]
-        store.samples.add("demo", start + 60 * minute, 2 + minute // 60, 40.0, fastest)
+    fastest = [("QmAnna", 30.0), ("QmBob", 10.0), ("QmNobody", 1.0)]
+    with store.together():
+        for minute in range(120):
+            store.samples.add("demo", start + 60 * minute, 2 + minute // 60, 40.0, fastest)
     fine = store.curves.samples("demo", start, start + 7200, 500)
     assert len(fine) == 120
     assert (fine[0].peers_live, fine[-1].peers_live) == (2.0, 3.0)
