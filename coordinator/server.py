@@ -39,6 +39,7 @@ from coordinator.service import CoordinatorService
 from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
 from coordinator.storage.store import Store
 from coordinator.transport import Transport, transport
+from coordinator.upkeep import Upkeep
 from coordinator.web.serving import dashboard
 from coordinator.webhooks import Webhooks, load_secret
 from peer.runtime import RuntimeFolder
@@ -146,8 +147,9 @@ async def _running(
         held.push_async_callback(server.stop, GRACE_SECONDS)
         held.push_async_callback(health.stop)
         await server.start()
-        sampling = Sampling(service, store, CLOCK.now)
-        for look in (service.pass_time, administration.pass_time, sampling.pass_time):
+        sampling, upkeep = Sampling(service, store, CLOCK.now), Upkeep(store, CLOCK.now)
+        looks = service.pass_time, administration.pass_time, sampling.pass_time, upkeep.pass_time
+        for look in looks:
             await held.enter_async_context(beside(partial(watch_time, look, worker)))
         await held.enter_async_context(beside(partial(health.follow, observatory.is_storing)))
         await held.enter_async_context(observatory.delivering(_webhooks(settings)))
