@@ -89,6 +89,11 @@ class Asking:
         found = self._open.get((round_, attempt))
         return found is not None and peer_id in found.asked and peer_id not in found.told
 
+    def is_disputed(self, round_: int, attempt: bytes) -> bool:
+        """Whether different rosters of an open attempt have been told."""
+        found = self._open.get((round_, attempt))
+        return found is not None and found.disputed
+
     def told(self, peer_id: str, round_: int, attempt: bytes, different: int) -> None:
         """A peer has told what was expected; different: rosters that the attempt has by now."""
         key = (round_, attempt)

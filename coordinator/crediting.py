@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from coordinator.asking import Asking
-from coordinator.domain import Receipt, Report
+from coordinator.domain import EventKind, Receipt, Report
+from coordinator.happenings.happening import Allowance, Happening
 from coordinator.receipts import Change, ReceiptBook
 from coordinator.rosters import Roster
+
+HOUR = 3600.0
+DISPUTES_TOLD = 6
+"""In an hour: one liar is in many rounds."""
 
 Recall = Callable[[int], Iterable[Receipt]]
 """The receipts of a round that are kept."""
@@ -24,6 +29,7 @@ class Crediting:
         self._book = book or ReceiptBook()
         self._asking = Asking()
         self._unsettled: Sequence[Report] = ()
+        self._allowance = Allowance(DISPUTES_TOLD, HOUR)
 
     def take(self, news: Sequence[Report]) -> list[Receipt]:
         """The receipts that new outcomes, and the rosters that were asked for, change.
@@ -42,8 +48,9 @@ class Crediting:
                 changes += self._book.tell(report.peer.peer_id, roster, at)
         return [change.after for change in changes]
 
-    def settle(self) -> None:
-        """What was taken is kept."""
+    def settle(self, now: float) -> list[Happening]:
+        """What was taken is kept; what of it is to be told to the run's owner."""
+        disputes: list[Happening] = []
         for report in self._unsettled:
             peer_id = report.peer.peer_id
             for outcome in report.outcomes:
@@ -51,8 +58,22 @@ class Crediting:
                     self._asking.heard(peer_id, outcome.round, outcome.attempt)
             for roster in self._expected(report):
                 different = self._book.rosters_told(roster.round, roster.attempt)
+                known = self._asking.is_disputed(roster.round, roster.attempt)
                 self._asking.told(peer_id, roster.round, roster.attempt, different)
+                if different > 1 and not known and self._allowance.take(now):
+                    disputes.append(self._dispute(roster))
         self._unsettled = ()
+        return disputes
+
+    def _dispute(self, roster: Roster) -> Happening:
+        tellers = self._book.tellers(roster.round, roster.attempt)
+        return Happening(
+            EventKind.DISPUTED,
+            f"{' and '.join(f'…{peer_id[-8:]}' for peer_id in tellers)} tell different things of"
+            f" what round {roster.round} has merged of whom; others are asked, and receipts follow"
+            " what most tell: if this repeats, see who is in all of them",
+            round=roster.round,
+        )
 
     def forget(self) -> None:
         """What was taken could not be kept: it is not known here either."""

@@ -8,6 +8,7 @@ from functools import partial
 from coordinator.batches import by_run
 from coordinator.crediting import Crediting
 from coordinator.domain import Receipt, Report
+from coordinator.happenings.happening import Happening
 from coordinator.receipts import Change
 from coordinator.storage.history import History
 from coordinator.storage.receipts import ReceiptStore
@@ -31,9 +32,9 @@ class Credits:
             for run_id, news in by_run(taken).items()
         }
 
-    def settle(self, run_id: str) -> None:
-        """What was kept of a run is on disk."""
-        self._of(run_id).settle()
+    def settle(self, run_id: str, now: float) -> list[Happening]:
+        """What was kept of a run is on disk; what of it is to be told to its owner."""
+        return self._of(run_id).settle(now)
 
     def forget(self, taken: Iterable[Report]) -> None:
         """These reports could not be kept."""

@@ -152,6 +152,8 @@ class EventKind(str, Enum):
     DIVERGED = "diverged"
     """Members of one round told different digests."""
     HEALED = "divergence healed"
+    DISPUTED = "round disputed"
+    """Peers told different things of what a round has merged of whom."""
     STALLED = "stalled"
     """Peers are live, and no round has been committed for long."""
     MOVING = "moving again"

@@ -263,6 +263,12 @@ class ReceiptBook:
         evidence = self._rounds.pop(round_, None)
         self._words -= evidence.counted if evidence else 0
 
+    def tellers(self, round_: int, attempt: bytes) -> list[str]:
+        """Who told a roster of an attempt, in order of their ids."""
+        evidence = self._rounds.get(round_)
+        told = evidence.told.items() if evidence else ()
+        return sorted(it for roster, by in told if roster.attempt == attempt for it in by)
+
     def rosters_told(self, round_: int, attempt: bytes) -> int:
         """Different ones for one attempt; more than one is a dispute."""
         evidence = self._rounds.get(round_)

@@ -311,9 +311,10 @@ class CoordinatorService:
             if news.addresses:
                 ledger.addresses[news.peer.peer_id] = news.addresses
         for run_id, of_run in by_run(taken).items():
-            self.credits.settle(run_id)
             for change in changes[run_id]:
                 self._ledgers[run_id].correct(change)
+            for dispute in self.credits.settle(run_id, self._now()):
+                self.events.record(run_id, dispute)
             self.events.reported(run_id, self._ledgers[run_id], of_run)
 
     def pass_time(self) -> None:

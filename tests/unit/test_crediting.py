@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.domain import Acknowledgement, PeerFacts, StorageError
+from coordinator.domain import Acknowledgement, EventKind, PeerFacts, StorageError
 from coordinator.registration import sign
 from coordinator.service import CoordinatorService
 from coordinator.storage.store import Store
@@ -113,6 +113,17 @@ def test_a_roster_that_nobody_asked_for_counts_for_nothing(desk: Desk) -> None:
     desk.merged(0, tokens=300)
     desk.report(1, rosters=[roster_message({ANNA: 1, BERT: 10**9})])
     assert (desk.facts(ANNA).tokens, desk.facts(BERT).tokens) == (300, 0)
+
+
+def test_different_stories_of_a_round_are_told_to_the_runs_owner_once(desk: Desk) -> None:
+    desk.merged(0, tokens=300)
+    desk.merged(1, tokens=200)
+    for _ in range(2):
+        desk.report(0, rosters=[roster_message({ANNA: 10**6, BERT: 1})])
+        desk.report(1, rosters=[roster_message(TRUE)])
+    (dispute,) = (it for it in desk.service.events.newest() if it.kind is EventKind.DISPUTED)
+    assert dispute.round == 1
+    assert {ANNA[-8:], BERT[-8:]} <= set(dispute.text.replace("…", "").split())
 
 
 def test_a_roster_counts_once_however_often_it_is_told(desk: Desk) -> None:
