@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import grpc
-
 from coordinator.administration import Administration
 from coordinator.admission import Admissions
-from coordinator.desk import Context, Desk, refuse
+from coordinator.desk import Context, Desk, turn_down
+from coordinator.domain import RefusedError
+from coordinator.event_stream import events
 from swarmpb.v1 import admin_pb2, admin_pb2_grpc, coordinator_pb2, membership_pb2, swarm_pb2
 
 
@@ -73,8 +73,11 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     async def ListEvents(  # noqa: N802
         self, request: admin_pb2.ListEventsRequest, context: Context
     ) -> AsyncIterator[admin_pb2.RunEvent]:
-        await refuse(context, grpc.StatusCode.UNIMPLEMENTED, "not yet")
-        yield admin_pb2.RunEvent()
+        try:
+            async for event in events(self._desk, request):
+                yield event
+        except RefusedError as refusal:
+            await turn_down(context, refusal)
 
     # ---- in the worker's thread ----------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from coordinator import config
+from coordinator.cli_events import events
 from coordinator.cli_observing import observing
 from coordinator.cli_options import (
     PORT,
@@ -208,5 +209,6 @@ def demo(peers: int, tokens: int | None, summary: Path | None, folder: Path | No
 
 
 main.add_command(run)
+main.add_command(events)
 main.add_command(invite)
 main.add_command(peers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
@@ -156,6 +157,18 @@ class AdminClient(CoordinatorClient):
         """Make an invitation; uses: 0 for any number."""
         request = admin_pb2.CreateInviteRequest(run_id=run_id, uses=uses, seconds=seconds)
         return self.call(self._admin.CreateInvite, request, self._token)
+
+    def events(self, request: admin_pb2.ListEventsRequest) -> Iterator[admin_pb2.RunEvent]:
+        """What happened to runs; with `follow` also what happens, until the caller has enough."""
+        # the first answer may take as long as there is nothing to tell: a deadline has no place
+        seconds = None if request.follow else CALL_SECONDS * 12
+        told = self._admin.ListEvents(request, metadata=bearer(self._token), timeout=seconds)
+        try:
+            yield from told
+        except grpc.RpcError as error:
+            self._explain(error)
+        finally:
+            told.cancel()
 
     def members(self, run_id: str) -> list[admin_pb2.Member]:
         """All peers that a run knows."""

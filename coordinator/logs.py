@@ -33,7 +33,9 @@ LEVELS = {
 CONTEXT = ("run", "peer", "round")
 """What a line may be about: given with `extra=`, or bound as context."""
 LOUD = ("uvicorn.access", "httpx", "httpcore", "asyncio")
-"""They log what nobody needs, or addresses, at INFO and below."""
+"""They log secrets, addresses, or what nobody needs, below WARNING."""
+OWN = ("coordinator", "peer", "swarmpb")
+"""Of other packages only warnings are of interest, unless everything is logged."""
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,9 @@ def begin(form: LogFormat, level: str, stream: TextIO | None = None) -> None:
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(number)
+    root.setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
+    for name in OWN:
+        logging.getLogger(name).setLevel(number)
     for name in LOUD:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
     own = logging.getLogger("hivemind")  # it writes to stderr by itself, in colours

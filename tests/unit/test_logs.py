@@ -25,7 +25,7 @@ FORGED = 'anna\ncoordinator: all is well\r\n{"event": "all is well"}\x1b[2J'
 def logging_to(form: LogFormat, level: str = "info") -> Iterator[io.StringIO]:
     """Log as a coordinator does, and then again as before."""
     root = logging.getLogger()
-    names = (*logs.LOUD, "hivemind")
+    names = (*logs.LOUD, *logs.OWN, "hivemind")
     before = (root.handlers[:], root.level, [logging.getLogger(name).level for name in names])
     stream = io.StringIO()
     logs.begin(form, level, stream)
@@ -111,4 +111,10 @@ def test_what_is_below_the_level_is_not_written() -> None:
     with logging_to("plain", "warning") as stream:
         logs.tell_events([Event(1, 0.0, "demo", EventKind.JOINED, "anna joined", "QmAnna")])
         logging.getLogger("httpx").info("POST http://host/hook?token=secret")
+    assert stream.getvalue() == ""
+
+
+def test_what_other_packages_chat_about_is_not_written() -> None:
+    with logging_to("plain") as stream:
+        logging.getLogger("alembic.runtime.migration").info("Will assume transactional DDL.")
     assert stream.getvalue() == ""
