@@ -148,6 +148,8 @@ def serve(
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together")
     _print_now("starting: a few seconds")
+    # processes that it starts later would run gRPC's handlers after the fork, and die of them
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     from coordinator import server
 
     settings = config.ServeSettings(

@@ -33,7 +33,7 @@ class QueueLimits:
     waiting_bytes: int = 32 << 20
     batch: int = 256
     """Reports: what is read while a batch is written waits no longer than that takes."""
-    gather_seconds: float = 0.01
+    gather_seconds: float = 0.02
     """From the beginning of one batch to that of the next. Fewer and larger ones cost less; a
     report that comes after a silence does not wait."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ipaddress
 import os
 import signal
@@ -16,7 +15,7 @@ from functools import partial
 import anyio
 import grpc
 
-from coordinator import admin_token, finding, logs
+from coordinator import admin_token, finding, interpreter, logs
 from coordinator.admin import AdminServicer
 from coordinator.administration import Administration
 from coordinator.admission import Admissions
@@ -176,10 +175,7 @@ async def _running(
             )
         )
 
-        # all that was imported stays: looking through it for garbage again and again would keep
-        # reports waiting
-        gc.collect()
-        gc.freeze()
+        interpreter.settle()
         announce(f"grpc {host_port(settings.host, grpc_port)}")
         for address in network.addresses:
             announce(f"p2p {address}")

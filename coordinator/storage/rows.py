@@ -67,6 +67,11 @@ class PeerRows:
         if len(self._rows) + len(missing) > MOST_PEERS:
             self.forget()
             missing = list(wanted)
+        if missing:
+            self._recall(connection, run_id, missing)
+        return {it: self._rows[run_id, it] for it in wanted if (run_id, it) in self._rows}
+
+    def _recall(self, connection: Connection, run_id: str, missing: list[str]) -> None:
         table, sums = schema.peers, schema.totals
         columns = [column for column in sums.c if column.name != "peer"]
         query = select(table.c.peer_id, table.c.id, *columns).outerjoin(
@@ -77,7 +82,6 @@ class PeerRows:
             for row in connection.execute(asked):
                 known = {} if row.rounds is None else dict(zip(SUMS, row[2:], strict=True))
                 self._rows[run_id, row.peer_id] = PeerRow(row.id, **known)
-        return {it: self._rows[run_id, it] for it in wanted if (run_id, it) in self._rows}
 
     def find_or_add(
         self, connection: Connection, run_id: str, first_heard: dict[str, float]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 
-from peer.training.model import parameter_count
 from swarmpb.spec import MAX_SPEC_BYTES, parse_canonical
 
 LEAST_PRIORITY = 19
@@ -18,6 +17,9 @@ LEAST_PRIORITY = 19
 def main() -> None:
     """Count. Whatever fails ends the process with a traceback and without an answer."""
     os.nice(LEAST_PRIORITY)
+    # the most of its work, so not before it has stepped back
+    from peer.training.model import parameter_count
+
     spec = parse_canonical(sys.stdin.buffer.read(MAX_SPEC_BYTES + 1))
     print(parameter_count(spec))
 

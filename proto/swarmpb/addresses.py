@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 import base58
 
@@ -25,6 +26,7 @@ def dialable(addresses: Iterable[str]) -> tuple[str, ...]:
     return tuple(address for address in addresses if _is_dialable(address))
 
 
+@lru_cache(maxsize=20_000)  # a coordinator is told the same ones every few seconds
 def _is_dialable(address: str) -> bool:
     match = _ADDRESS.fullmatch(address) if len(address) <= MAX_ADDRESS_LENGTH else None
     if match is None or int(match["port"]) > 65535:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 import base58
@@ -26,6 +27,7 @@ class BadSignatureError(ValueError):
     """A signature does not hold, or belongs to somebody else. Says which."""
 
 
+@lru_cache(maxsize=20_000)  # with each report of a peer anew, and base58 in Python takes its time
 def peer_id_of(public_key: bytes) -> str:
     """The base58 libp2p peer id of an RSA public key in DER SubjectPublicKeyInfo form."""
     message = _rsa_message(public_key)

@@ -100,7 +100,7 @@ def measure(plan: Plan, keys: list[Path], home: Home) -> Found:
     """Put the load on a coordinator, kill it, let it come back, and count."""
     cores = sorted(os.sched_getaffinity(0))
     alone = len(cores) > 1
-    served = Served(home, cores[-1] if alone else None)
+    served = Served(home, cores[-1] if alone else None, "--log-level", "warning")
     try:
         create_run(home, served.server.address, run_of(RUN_ID))
         begin_at = (
@@ -170,8 +170,12 @@ def _load(
             assert process.stdin is not None
             process.stdin.close()
         for process in started:
-            if process.wait(_END_SECONDS) != 0:
-                raise RuntimeError(f"the load of {process.args!r} failed")
+            try:
+                code = process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise RuntimeError("the load does not end: it is overloaded itself") from None
+            if code != 0:
+                raise RuntimeError(f"a process of the load ended with {code}")
 
     try:
         yield ended

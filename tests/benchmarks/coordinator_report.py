@@ -68,10 +68,14 @@ class Found:
     dashboard_failures: dict[str, int]
     cpu_share: float
     """Of one processor, coordinator and p2pd."""
+    waited_share: float
+    """Of the time, in which a thread of it waited for the processor."""
     resident: tuple[int, int, int]
     """Bytes after the first minute, half-way, and before the kill, p2pd's included,"""
     resident_p2pd: int
     """and p2pd's share in the last."""
+    most_others: int
+    """Most bytes of other processes that it had started, for a while."""
     descriptors: int
     database_per_hour: float
     """Bytes, by least squares over the second half; journal not counted."""
@@ -134,8 +138,12 @@ def found_in(
         pages=dashboards["pages"],
         dashboard_failures=dashboards["failures"],
         cpu_share=_slope([(look.at, look.cpu_seconds) for look in before if look.at >= begin_at]),
+        waited_share=_slope(
+            [(look.at, look.waited_seconds) for look in before if look.at >= begin_at]
+        ),
         resident=_memory(before, begin_at, seconds),
         resident_p2pd=before[-1].p2pd,
+        most_others=max(look.others for look in before),
         descriptors=before[-1].descriptors,
         database_per_hour=3600 * _slope([(look.at, look.database) for look in half]),
         bytes_per_row=(looks[-1].database - looks[0].database) / max(1, rows),
@@ -162,16 +170,16 @@ def _memory(looks: Sequence[Look], begin_at: float, seconds: float) -> tuple[int
 
 def _lost(database: Path, names: list[str], log: dict[str, _Column], which: _Column) -> int:
     """Acknowledged sequences and rows that the database does not have."""
-    states, outcomes = kept(database, "load")
+    states = kept(database, "load")
     sequence = np.zeros(len(names), np.int64)
     row = np.zeros(len(names), np.int64)
     np.maximum.at(sequence, log["peer"][which], log["sequence"][which])
     np.maximum.at(row, log["peer"][which], log["row"][which])
     lost = 0
     for name, last, taken in zip(names, sequence.tolist(), row.tolist(), strict=True):
-        known_sequence, known_row = states.get(name, (0, 0))
+        known_sequence, known_row, told = states.get(name, (0, 0, 0))
         # each row is one outcome here
-        lost += (known_sequence < last) + max(0, taken - min(known_row, outcomes.get(name, 0)))
+        lost += (known_sequence < last) + max(0, taken - min(known_row, told))
     return lost
 
 
@@ -242,11 +250,15 @@ def table(found: Found) -> str:
         ("dashboards: answers", _told(found.pages)),
         ("overviews pushed, and their gaps", f"{found.overviews}, {_told(found.overview_gap)}"),
         ("failures of dashboards", str(found.dashboard_failures or "none")),
-        ("share of one processor", f"{found.cpu_share:.0%}"),
+        (
+            "share of one processor",
+            f"{found.cpu_share:.0%}; threads waited for it {found.waited_share:.0%} of the time",
+        ),
         (
             "memory after a minute, half-way, at the end",
             ", ".join(f"{it / 1e6:.0f}" for it in found.resident)
-            + f" MB, of that p2pd {found.resident_p2pd / 1e6:.0f}",
+            + f" MB, of that p2pd {found.resident_p2pd / 1e6:.0f};"
+            f" for a while {found.most_others / 1e6:.0f} in processes beside it",
         ),
         ("descriptors", str(found.descriptors)),
         (
@@ -264,7 +276,7 @@ def table(found: Found) -> str:
         f"{plan['peers']} peers every {plan['interval']:g} s, {plan['dashboards']} dashboards,"
         f" {plan['seconds']:g} s"
     )
-    said = f"\nthe coordinator said:\n{found.complaints}" if found.complaints else ""
+    said = f"\nthe coordinator said:\n{found.complaints[-2000:]}" if found.complaints else ""
     lines = [f"| {title} | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     return "\n".join(lines) + said
 

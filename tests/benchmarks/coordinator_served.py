@@ -18,6 +18,10 @@ import psutil
 from tests.e2e.processes import COORDINATOR, Home, Server
 
 DATABASE = "coordinator.sqlite"
+_KEPT = """
+    SELECT peer_id, sequence, taken_row, (SELECT count(*) FROM words WHERE words.peer = peers.id)
+    FROM peers JOIN peer_states ON peer_states.peer = peers.id WHERE run_id = ?
+"""
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,16 @@ class Look:
     resident: int
     """Bytes of the coordinator's process,"""
     unique: int
-    """those that nobody shares with it,"""
+    """those of them that nobody shares with it,"""
     p2pd: int
-    """and resident bytes of its libp2p daemon."""
+    """resident bytes of its libp2p daemon,"""
+    others: int
+    """and of what else it has started for a while."""
     cpu_seconds: float
     """Both, since they started."""
+    waited_seconds: float
+    """In which a thread of the coordinator could have run, and another process, or another thread
+    of its own, had the processor."""
     descriptors: int
     database: int
     """Bytes of the database's file,"""
@@ -101,14 +110,24 @@ class Served:
         """How it is now."""
         process = psutil.Process(self.server.process.pid)
         memory = process.memory_full_info()
-        daemons = [it for it in process.children() if it.name() == "p2pd"]
+        daemons, others = [], 0
+        for child in process.children(recursive=True):
+            try:
+                if child.name() == "p2pd":
+                    daemons.append(child)
+                else:
+                    others += child.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue  # it has just ended
         times = [it.cpu_times() for it in (process, *daemons)]
         return Look(
             at=time.monotonic(),
             resident=memory.rss,
             unique=memory.uss,
             p2pd=sum(it.memory_info().rss for it in daemons),
+            others=others,
             cpu_seconds=sum(it.user + it.system for it in times),
+            waited_seconds=_waited(process.pid),
             descriptors=process.num_fds(),
             database=_size(self.database),
             journal=_size(self.database.with_name(f"{DATABASE}-wal")),
@@ -139,20 +158,27 @@ class Served:
             raise
 
 
-def kept(database: Path, run_id: str) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
-    """By peer: its last sequence and taken row; and how many outcomes there are of it."""
+def kept(database: Path, run_id: str) -> dict[str, tuple[int, int, int]]:
+    """By peer: its last sequence and taken row, and of how many attempts it has told."""
     connection = sqlite3.connect(database)
     try:
-        peers = connection.execute(
-            "SELECT peer_id, sequence, taken_row FROM peers WHERE run_id = ?", (run_id,)
-        )
-        outcomes = "SELECT peer_id, count(*) FROM outcomes WHERE run_id = ? GROUP BY peer_id"
-        return (
-            {peer: (sequence, row) for peer, sequence, row in peers},
-            dict(connection.execute(outcomes, (run_id,)).fetchall()),
-        )
+        return {
+            name: (sequence, row, told)
+            for name, sequence, row, told in connection.execute(_KEPT, (run_id,))
+        }
     finally:
         connection.close()
+
+
+def _waited(pid: int) -> float:
+    """Linux tells nanoseconds run, nanoseconds waited, and time slices, by thread."""
+    waited = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            waited += int((thread / "schedstat").read_text().split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+    return waited / 1e9
 
 
 def _size(path: Path) -> int:
