@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from coordinator import config
+from coordinator.cli_backup import backup, restore
 from coordinator.cli_events import events
 from coordinator.cli_observing import observing
 from coordinator.cli_options import (
@@ -212,5 +213,7 @@ def demo(peers: int, tokens: int | None, summary: Path | None, folder: Path | No
 
 main.add_command(run)
 main.add_command(events)
+main.add_command(backup)
+main.add_command(restore)
 main.add_command(invite)
 main.add_command(peers)

@@ -8,7 +8,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from coordinator.storage.database import Database, said
-from coordinator.storage.versions import bring_up_to_date
+from coordinator.storage.versions import bring_up_to_date, require_present
 from swarmpb.exits import Exit, UserError
 
 CONNECT_SECONDS = 10
@@ -35,12 +35,22 @@ def open_server(address: str) -> Database:
     url = _postgresql(address)
 
     def connect() -> Connection:
-        return _connect(url)
+        return _connect(url, alone=True)
 
     def connect_reader() -> Connection:
         return _engine(url, alone=False).connect()
 
     return Database(connect, connect_reader)
+
+
+def read_server(address: str) -> Database:
+    """The same, beside a coordinator that may use it; each transaction sees one moment of it."""
+    url = _postgresql(address)
+
+    def connect() -> Connection:
+        return _connect(url, alone=False)
+
+    return Database(connect, connect)
 
 
 def _postgresql(address: str) -> URL:
@@ -65,7 +75,11 @@ def _wrong_url() -> UserError:
 
 def _engine(url: URL, alone: bool) -> Engine:
     engine = create_engine(
-        url, pool_size=1, max_overflow=0, connect_args={"connect_timeout": CONNECT_SECONDS}
+        url,
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"connect_timeout": CONNECT_SECONDS},
+        isolation_level="READ COMMITTED" if alone else "REPEATABLE READ",
     )
     if alone:
         event.listen(engine, "connect", _take)
@@ -84,12 +98,15 @@ def _take(connection: Any, _record: Any) -> None:
     connection.commit()
 
 
-def _connect(url: URL) -> Connection:
+def _connect(url: URL, alone: bool) -> Connection:
     name = f"the database {url.database} of {url.host or 'this machine'}"
-    engine = _engine(url, alone=True)
+    engine = _engine(url, alone)
     try:
         connection = engine.connect()
-        bring_up_to_date(connection, name, "name another --database")
+        if alone:
+            bring_up_to_date(connection, name, "name another --database")
+        else:
+            require_present(connection, name)
     except _TakenError as error:
         engine.dispose()
         raise UserError(

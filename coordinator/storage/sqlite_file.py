@@ -17,7 +17,7 @@ from sqlalchemy.pool import StaticPool
 
 from coordinator.set_aside import set_aside
 from coordinator.storage.database import Database, said
-from coordinator.storage.versions import bring_up_to_date
+from coordinator.storage.versions import bring_up_to_date, require_present
 from swarmpb.exits import Exit, UserError
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,31 @@ def open_file(path: Path) -> Database:
             moved,
         )
     return Database(lambda: _connect(path), connect_reader)
+
+
+def read_file(path: Path) -> Database:
+    """The database in a file that a coordinator may be using; nothing is changed.
+
+    `UserError` (STATE_FOLDER) if it is not there, damaged, or of another version.
+    """
+    if not path.exists():
+        raise UserError(
+            Exit.STATE_FOLDER, f"there is no {path}; name the coordinator's --state-dir"
+        )
+
+    def connect() -> Connection:
+        connection = _engine(path, reads_only=True).connect()
+        try:
+            require_present(connection, str(path))
+        except DatabaseError as error:
+            connection.engine.dispose()
+            raise UserError(Exit.STATE_FOLDER, f"cannot read {path}: {said(error)}") from error
+        except BaseException:
+            connection.engine.dispose()
+            raise
+        return connection
+
+    return Database(connect, connect)
 
 
 def _engine(path: Path, reads_only: bool = False) -> Engine:

@@ -22,15 +22,28 @@ from coordinator.storage.database import Database
 from coordinator.storage.events import EventStore
 from coordinator.storage.history import History
 from coordinator.storage.membership import MembershipStore
-from coordinator.storage.postgresql import open_server
+from coordinator.storage.postgresql import open_server, read_server
 from coordinator.storage.receipts import ReceiptStore
 from coordinator.storage.rows import AttemptRows, PeerRows
 from coordinator.storage.samples import SampleStore
-from coordinator.storage.sqlite_file import open_file
+from coordinator.storage.sqlite_file import open_file, read_file
 from coordinator.storage.thinned import Thinned
 from coordinator.storage.thinner import Thinner
 from coordinator.storage.upsert import replacing, replacing_smaller
 from coordinator.storage.words import WordStore
+
+
+def open_database(where: Path | str) -> Database:
+    """The SQLite file at a path, or the PostgreSQL database at a URL, with the present tables."""
+    return open_file(where) if isinstance(where, Path) else open_server(where)
+
+
+def open_to_read(where: Path | str) -> Database:
+    """The same, beside a coordinator that may use it, and without changing anything.
+
+    `UserError` STATE_FOLDER if it is not there or of another version, and as `open_server` says.
+    """
+    return read_file(where) if isinstance(where, Path) else read_server(where)
 
 
 class Reader:
@@ -69,7 +82,7 @@ class Store:
 
         A damaged file is set aside, and said so. `UserError` as `open_file` and `open_server` say.
         """
-        return cls(open_file(where) if isinstance(where, Path) else open_server(where))
+        return cls(open_database(where))
 
     def close(self) -> None:
         """Write the journal back and let go of the file or server."""

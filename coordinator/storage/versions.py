@@ -35,6 +35,18 @@ def bring_up_to_date(connection: Connection, name: str, otherwise: str) -> None:
         _finish(connection)
 
 
+def require_present(connection: Connection, name: str) -> None:
+    """`UserError` (STATE_FOLDER) unless the tables are those of this coordinator."""
+    with connection.begin():
+        version = _version(connection)
+    if version != HEAD:
+        raise UserError(
+            Exit.STATE_FOLDER,
+            f"{name} has version {version or 0} and this coordinator reads {HEAD}; start it once"
+            " to bring an older one up to date",
+        )
+
+
 def _version(connection: Connection) -> str | None:
     """The newest migration that a database has seen; None: none at all."""
     if inspect(connection).has_table("alembic_version"):
