@@ -167,6 +167,48 @@ def status(run_id: str | None, state_dir: Path | None, as_json: bool) -> None:
         click.echo(describe(reply))
 
 
+@cli.command()
+@click.argument("link", metavar="[LINK]", required=False, callback=_join_link)
+@click.option(
+    "--run", "run_id", metavar="ID", callback=_run_name, help="The run's name, without a link."
+)
+@click.option("--coordinator", metavar="HOST:PORT", help="The run's coordinator, without a link.")
+@_STATE_DIR
+@click.option(
+    "--rounds", default=20, show_default=True, type=click.IntRange(1), help="So many at most."
+)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.pass_obj
+def receipts(
+    debug: bool,
+    /,
+    link: JoinLink | None,
+    run_id: str | None,
+    rounds: int,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show what this machine was credited with in its last rounds.
+
+    The coordinator tells it; that it speaks for the run's owner is checked here.
+
+    \b
+    Example: peer receipts --run demo --coordinator 127.0.0.1:7700
+    """
+    from peer.config import load_config
+
+    run_id = _named_run(link, run_id, options)
+    config = load_config(options)
+    _prepare(debug)
+    import anyio
+
+    from peer.credited import describe, facts
+    from peer.joining import receipts_here
+
+    found = anyio.run(receipts_here, config, run_id, rounds)
+    click.echo(json.dumps(facts(found), indent=2) if as_json else describe(found))
+
+
 def _running_folder(state_dir: Path, run_id: str | None) -> Path:
     from peer.joining import run_folder
     from peer.runtime import running

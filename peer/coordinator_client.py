@@ -114,6 +114,22 @@ class CoordinatorClient:
                 raise self._explain(error, request.run_id) from error
             raise UserError(code, first_line(error.details() or code.name)) from error
 
+    async def receipts(
+        self, run_id: str, peer_id: str, before: int
+    ) -> list[coordinator_pb2.SignedReceipt]:
+        """Some of a peer's receipts of rounds below `before`, the newest first; 0: the newest.
+
+        Not checked. Raises as `run` does.
+        """
+        request = coordinator_pb2.ReceiptsRequest(
+            run_id=run_id, peer_id=peer_id, before_round=before
+        )
+        try:
+            told = await (await self._connected()).GetReceipts(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise self._explain(error, run_id) from error
+        return list(told.receipts)
+
     async def restored(
         self, kept: RunMetadata, orders: membership_pb2.SignedOrders | None = None
     ) -> RunMetadata:

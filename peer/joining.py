@@ -20,6 +20,7 @@ from peer.config import PeerConfig
 from peer.connecting import Connector
 from peer.control import serve_control
 from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
+from peer.credited import Receipt, receipts_of
 from peer.daemon import Daemon, Settings
 from peer.departure import Departure
 from peer.display import show_live
@@ -124,6 +125,16 @@ async def _take_part(
         daemon = Daemon(settings, metadata, members, reporter, found, connect, notices)
         departure.daemon = daemon
         return await _run(request, daemon, runtime, notices, admission)
+
+
+async def receipts_here(config: PeerConfig, run_id: str, most: int) -> list[Receipt]:
+    """What this machine's peer was credited with in a run, the newest first; raises `UserError`."""
+    folder = run_folder(config.state_dir, run_id)
+    client = CoordinatorClient(config.coordinator)
+    try:
+        return await receipts_of(folder, folder / _IDENTITY, client, run_id, most)
+    finally:
+        await client.close()
 
 
 async def _run(

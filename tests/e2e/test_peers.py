@@ -212,6 +212,22 @@ def test_an_owner_takes_the_model_while_the_run_goes_on(swarm: Swarm) -> None:
     )
 
 
+def test_a_volunteer_sees_what_others_say_that_the_machine_has_done(swarm: Swarm) -> None:
+    anna, *_ = swarm.peers
+    where = ("--run", "tiny", "--coordinator", swarm.server.address)
+
+    def told_by_others() -> list[dict[str, Any]]:
+        shown = swarm.home.peer("receipts", *where, "--state-dir", str(anna.state_dir), "--json")
+        assert (shown.returncode, shown.stderr) == (0, "")
+        return [it for it in json.loads(shown.stdout) if it["observed"] and it["merged_tokens"]]
+
+    newest, *_ = eventually(told_by_others, REPORT_SECONDS, "a round that others told of")
+    assert newest["merged_tokens"] == newest["claimed_tokens"]
+    assert newest["witnesses"] >= 2
+    (row,) = (it for it in swarm.progress().peers if it.name == "anna")
+    assert 0 < row.observed_tokens <= row.tokens
+
+
 def test_a_peer_that_leaves_and_comes_back_disturbs_nobody(swarm: Swarm) -> None:
     anna, bert, cleo = swarm.peers
     before = cleo.until(lambda it: it.peers == 3, 30, "three peers")
