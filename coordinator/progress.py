@@ -24,12 +24,13 @@ from coordinator.domain import (
     Validation,
 )
 from coordinator.history import Attempt, RoundCounts
+from coordinator.pace import LIVE_SECONDS, LONGEST_SECONDS
 from coordinator.receipts import NO_CREDIT, Change, Credit
 from coordinator.tally import Tally
 
-LIVE_SECONDS = 15.0
-"""A peer that has been silent for longer is not counted as live."""
 GONE_PHASES = frozenset({"stopped", "left"})
+_AN_INTERVAL = 1.25 * LONGEST_SECONDS
+"""In which a live peer of however large a swarm reports."""
 ROUNDS_SHOWN = 200
 TRAFFIC_SAMPLES = 10_000
 """The median of traffic is over this many of the newest (peer, committed round) pairs."""
@@ -52,6 +53,8 @@ class Ledger:
         self.peers: dict[str, PeerState] = {}
         self.round = 0
         """The highest round that anybody has reached."""
+        self.live_seconds = LIVE_SECONDS
+        """A peer that has been silent for longer is not counted as live."""
         self.addresses: dict[str, tuple[str, ...]] = {}
         """By peer id, since this coordinator started."""
         self.coverage: Coverage | None = None
@@ -152,7 +155,7 @@ class Ledger:
 
     def is_live(self, peer: PeerState, now: float) -> bool:
         """Whether the peer reported in the last seconds before `now` and has not left since."""
-        return now - peer.received_at < LIVE_SECONDS and peer.phase not in GONE_PHASES
+        return now - peer.received_at < self.live_seconds and peer.phase not in GONE_PHASES
 
     def peers_live(self, now: float) -> list[PeerState]:
         """The live peers at `now` (unix seconds)."""
@@ -329,3 +332,12 @@ def _mean_loss(peers: list[PeerState]) -> float | None:
     ]
     weight = sum(speed for speed, _ in weighed)
     return sum(speed * loss for speed, loss in weighed) / weight if weight > 0 else None
+
+
+def live_at_the_end(ledgers: Iterable[Ledger]) -> int:
+    """Peers that were live when the coordinator that wrote these ledgers stopped."""
+    peers = [it for ledger in ledgers for it in ledger.peers.values()]
+    end = max((peer.received_at for peer in peers), default=0.0)
+    return sum(
+        end - peer.received_at < _AN_INTERVAL and peer.phase not in GONE_PHASES for peer in peers
+    )

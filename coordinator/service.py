@@ -29,7 +29,8 @@ from coordinator.event_log import EventLog
 from coordinator.happenings.watch import Expected
 from coordinator.intake import read_report
 from coordinator.kept_ledger import read_ledger
-from coordinator.progress import Ledger, after_report
+from coordinator.pace import Pace
+from coordinator.progress import Ledger, after_report, live_at_the_end
 from coordinator.receipts import Change
 from coordinator.refusals import NotAdmittedError
 from coordinator.room import HourlyRows, Limits, Room
@@ -70,6 +71,7 @@ class CoordinatorService:
         """Whether the peers of a run that has ended shall stay for its model; by run id."""
         self._runs = {run.run_id: run for run in store.runs()}
         self._ledgers = {run_id: read_ledger(store, run_id) for run_id in self._runs}
+        self.pace = Pace(live_at_the_end(self._ledgers.values()), now())
         self.events = EventLog(store.events, now)
         for run_id, run in self._runs.items():
             self.events.watch(run, self._ledgers[run_id])
@@ -319,17 +321,21 @@ class CoordinatorService:
 
     def pass_time(self) -> None:
         """Look what time has done to the runs; called every second or two."""
+        self.pace.adjust(sum(map(self.peers_live, self._runs)), self._now())
+        for ledger in self._ledgers.values():
+            ledger.live_seconds = self.pace.live_seconds
         for run in self._runs.values():
-            expected = _expected(run, self.orders(run.run_id))
+            expected = _expected(run, self.orders(run.run_id), self.pace.lost_seconds)
             self.events.passed(run.run_id, self._ledgers[run.run_id], expected)
 
 
-def _expected(run: Run, standing: StandingOrders | None) -> Expected:
+def _expected(run: Run, standing: StandingOrders | None, lost_seconds: float) -> Expected:
     """What the owner wants of a run now."""
     if standing is None:
-        return Expected(run.target_tokens)
+        return Expected(run.target_tokens, lost_seconds=lost_seconds)
     return Expected(
         target_tokens=standing.stop_tokens or run.target_tokens,
         rounds=standing.state in (RunState.OPEN, RunState.FINISHING),
         over=standing.state == RunState.FINISHED,
+        lost_seconds=lost_seconds,
     )

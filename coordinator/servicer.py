@@ -64,6 +64,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
             model_wanted=taken.model_wanted,
             orders=taken.orders,
             wanted_rosters=taken.wanted_rosters,
+            report_seconds=self._service.pace.seconds,
         )
 
     async def RestoreRun(  # noqa: N802

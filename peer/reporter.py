@@ -25,6 +25,8 @@ from swarmpb.v1 import coordinator_pb2, membership_pb2
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 2.0
+LONGEST_REPORT_SECONDS = 30.0
+"""A coordinator of a large swarm asks for less: within these bounds it is obeyed."""
 ROWS_A_REPORT = 256
 VALIDATIONS_A_REPORT = 32
 MOST_WANTED = 16
@@ -56,15 +58,23 @@ class Contact:
         return f"reachable, but refuses reports: {self.detail}" if self.detail else "reachable"
 
 
-def pause(failures: int, more: bool, chance: float) -> float:
+def obeyed(asked: float) -> float:
+    """Seconds between two reports, when a coordinator asked for so many; 0: it does not care."""
+    if not asked > 0:  # written so that NaN is nothing asked either
+        return REPORT_SECONDS
+    return min(LONGEST_REPORT_SECONDS, max(REPORT_SECONDS, asked))
+
+
+def pause(failures: int, more: bool, chance: float, seconds: float = REPORT_SECONDS) -> float:
     """Seconds until the next report.
 
     failures: tries in a row that came to nothing; more: there is more to tell at once; chance:
-    uniform in [0, 1). Chance keeps the peers of a coordinator that comes back apart.
+    uniform in [0, 1); seconds: what the coordinator wants. Chance keeps the peers of a coordinator
+    that comes back apart.
     """
     if failures:
         return min(LONGEST_PAUSE, REPORT_SECONDS * 2.0 ** min(failures, 8)) * (0.5 + chance / 2)
-    return 0.1 + 0.4 * chance if more else REPORT_SECONDS
+    return 0.1 + 0.4 * chance if more else seconds * (0.9 + 0.2 * chance)
 
 
 class Reporter:
@@ -92,6 +102,8 @@ class Reporter:
         self._taken: tuple[bytes, int] | None = None
         """The journal's name, and its last row that the coordinator has."""
         self._sequence = 0
+        self._seconds = REPORT_SECONDS
+        """Between two reports, as the coordinator wants it."""
         self._failures = 0
         self._unknown = 0
         self._restored = False
@@ -119,7 +131,7 @@ class Reporter:
             while True:
                 async with self._sending:
                     more = await self._send_one()
-                await anyio.sleep(pause(self._failures, more, random.random()))
+                await anyio.sleep(pause(self._failures, more, random.random(), self._seconds))
 
     async def send(self) -> None:
         """Deliver all that there is, unless it cannot be delivered now."""
@@ -145,6 +157,7 @@ class Reporter:
         except grpc.aio.AioRpcError as error:
             return await self._failed(error, rows)
         self.model_wanted = reply.model_wanted
+        self._seconds = obeyed(reply.report_seconds)
         self._obey(reply.orders if reply.HasField("orders") else None)
         self._wanted = tuple(reply.wanted_rosters[:MOST_WANTED])
         self._taken = (name, reply.taken_row)

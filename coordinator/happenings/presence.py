@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from coordinator.domain import Event, EventKind, PeerState
 from coordinator.happenings.happening import Allowance, Happening, span
+from coordinator.pace import LOST_SECONDS
 from coordinator.progress import GONE_PHASES
 
-LOST_SECONDS = 30.0
-"""A peer that has been silent for so long is lost: fifteen of its reports are missing."""
 START_SECONDS = 60.0
 """What peers have to find a coordinator that was away; they try every 20 s at least."""
 HOUR = 3600.0
@@ -81,21 +80,25 @@ class Presence:
             elif not here:
                 yield from self._tell(peer.peer_id, EventKind.JOINED, "joined", now)
 
-    def passed(self, known: Mapping[str, PeerState], now: float) -> Iterator[Happening]:
-        """Who has been silent for too long at `now`, and what was held back; `known` are kept."""
+    def passed(
+        self, known: Mapping[str, PeerState], now: float, lost_seconds: float = LOST_SECONDS
+    ) -> Iterator[Happening]:
+        """Who has been silent for so long at `now`, and what was held back; `known` are kept."""
         while self._heard:
             peer_id, heard = next(iter(self._heard.items()))
-            if now - heard < LOST_SECONDS:
+            if now - heard < lost_seconds:
                 break
             del self._heard[peer_id]
-            yield from self._tell(peer_id, EventKind.LOST, self._last_words(known, peer_id), now)
+            yield from self._tell(
+                peer_id, EventKind.LOST, self._last_words(known, peer_id, lost_seconds), now
+            )
         yield from self._settle(now)
         self._forget(known)
 
-    def _last_words(self, known: Mapping[str, PeerState], peer_id: str) -> str:
+    def _last_words(self, known: Mapping[str, PeerState], peer_id: str, lost_seconds: float) -> str:
         peer = known.get(peer_id)
         last = f"; its last word was {peer.phase}" if peer is not None and peer.phase else ""
-        return f"is lost: not heard of for {span(LOST_SECONDS)}{last}"
+        return f"is lost: not heard of for {span(lost_seconds)}{last}"
 
     def _settle(self, now: float) -> Iterator[Happening]:
         """Tell what is so where the last word was held back, once that may be told."""

@@ -14,6 +14,7 @@ from coordinator.domain import Event, EventKind, Report
 from coordinator.happenings.happening import Allowance, Happening
 from coordinator.happenings.presence import HOUR, Presence
 from coordinator.happenings.rounds import ALARMS_TOLD, Agreement, Movement, VoidRounds
+from coordinator.pace import LOST_SECONDS
 from coordinator.progress import Ledger
 from swarmpb.spec import RoundSpec
 
@@ -27,6 +28,8 @@ class Expected:
     """It is to make rounds: it is open or finishing."""
     over: bool = False
     """It is finished: peers may go."""
+    lost_seconds: float = LOST_SECONDS
+    """A peer that has been silent for longer is lost."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class RunWatch:
                 yield from self._movement.reported(outcome, now)
 
     def _from_time(self, ledger: Ledger, expected: Expected, now: float) -> Iterator[Happening]:
-        yield from self._presence.passed(ledger.peers, now)
+        yield from self._presence.passed(ledger.peers, now, expected.lost_seconds)
         yield from self._desertion(expected, now)
         yield from self._voids.passed(ledger, now)
         yield from self._agreement.passed(ledger, self._presence, now)

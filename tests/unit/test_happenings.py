@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordinator.domain import Event, EventKind, Outcome, Report
-from coordinator.happenings.presence import LOST_SECONDS, START_SECONDS, TOLD_OF_A_PEER
+from coordinator.happenings.presence import START_SECONDS, TOLD_OF_A_PEER
 from coordinator.happenings.rounds import ALARMS_TOLD, SETTLING_SECONDS, VOIDS_SECONDS, VOIDS_TOLD
 from coordinator.happenings.watch import Expected, RunWatch
+from coordinator.pace import LOST_SECONDS
 from coordinator.progress import Ledger
 from coordinator.stalling import patience
 from swarmpb.spec import preset

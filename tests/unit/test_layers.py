@@ -56,6 +56,7 @@ PURE = {
     "coordinator.happenings.watch",
     "coordinator.peer_names",
     "coordinator.people",
+    "coordinator.pace",
     "coordinator.progress",
     "coordinator.receipts",
     "coordinator.redaction",

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from coordinator.domain import Outcome, PeerState, RunFacts, Validation
-from coordinator.progress import LIVE_SECONDS, ROUNDS_SHOWN, Ledger
+from coordinator.pace import LIVE_SECONDS
+from coordinator.progress import ROUNDS_SHOWN, Ledger
 from coordinator.receipts import ReceiptBook
 from coordinator.tally import DIGESTS_COUNTED
 from tests.reporting import DIGEST, OTHER_DIGEST, outcome, peer

@@ -243,20 +243,22 @@ class Validation(_message.Message):
     def __init__(self, round: _Optional[int] = ..., run_tokens: _Optional[int] = ..., loss: _Optional[float] = ...) -> None: ...
 
 class ReportReply(_message.Message):
-    __slots__ = ("accepted_sequence", "server_time_ms", "taken_row", "orders", "wanted_rosters", "model_wanted")
+    __slots__ = ("accepted_sequence", "server_time_ms", "taken_row", "orders", "wanted_rosters", "model_wanted", "report_seconds")
     ACCEPTED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     SERVER_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     TAKEN_ROW_FIELD_NUMBER: _ClassVar[int]
     ORDERS_FIELD_NUMBER: _ClassVar[int]
     WANTED_ROSTERS_FIELD_NUMBER: _ClassVar[int]
     MODEL_WANTED_FIELD_NUMBER: _ClassVar[int]
+    REPORT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     accepted_sequence: int
     server_time_ms: int
     taken_row: int
     orders: _membership_pb2.SignedOrders
     wanted_rosters: _containers.RepeatedScalarFieldContainer[bytes]
     model_wanted: bool
-    def __init__(self, accepted_sequence: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., taken_row: _Optional[int] = ..., orders: _Optional[_Union[_membership_pb2.SignedOrders, _Mapping]] = ..., wanted_rosters: _Optional[_Iterable[bytes]] = ..., model_wanted: _Optional[bool] = ...) -> None: ...
+    report_seconds: float
+    def __init__(self, accepted_sequence: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., taken_row: _Optional[int] = ..., orders: _Optional[_Union[_membership_pb2.SignedOrders, _Mapping]] = ..., wanted_rosters: _Optional[_Iterable[bytes]] = ..., model_wanted: _Optional[bool] = ..., report_seconds: _Optional[float] = ...) -> None: ...
 
 class RunProgress(_message.Message):
     __slots__ = ("run_id", "round", "tokens", "target_tokens", "tokens_per_second", "peers_live", "train_loss", "first_validation_loss", "validation_loss", "rounds_committed", "rounds_void", "digests_agree", "peers", "rounds", "bytes_sent_per_round", "coverage")
