@@ -61,7 +61,7 @@ class Plan:
     """gRPC connections that the peers share."""
 
 
-SMALL = Plan(200, 1.0, 2.0, 4, 1.0, 6.0, 6.0, 4)
+SMALL = Plan(200, 1.0, 2.0, 4, 1.0, 4.0, 4.0, 4)
 
 
 def main() -> None:

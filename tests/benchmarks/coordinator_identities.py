@@ -18,14 +18,14 @@ from platformdirs import user_cache_path
 
 from swarmpb.signing import PeerIdentity, write_private
 
-_CHUNK = 250
+_CHUNK = 50
 """Identities in a file."""
 _SIZE = struct.Struct(">H")
 
 
 def identities(count: int, folder: Path | None = None) -> list[Path]:
     """Files with at least `count` identities between them; made now as far as they are missing."""
-    folder = folder or user_cache_path("murmuration") / "benchmark-identities"
+    folder = folder or user_cache_path("murmuration") / "benchmark-keys"
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{number:04}.keys" for number in range(-(-count // _CHUNK))]
     missing = [path for path in files if not path.exists()]

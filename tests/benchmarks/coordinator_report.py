@@ -223,10 +223,12 @@ def _over_time(second: _Column, latency: _Column) -> list[tuple[float, float, fl
 def judge(found: Found, full: bool) -> list[str]:
     """What was promised and is not so; `full`: aims on time and memory too."""
     problems = []
-    for what in ("lost_at_kill", "lost_at_end", "taken_back", "silent_at_end"):
+    for what in ("lost_at_kill", "lost_at_end", "taken_back"):
         if count := getattr(found, what):
             problems.append(f"{what.replace('_', ' ')}: {count}")
-    if found.failed_undisturbed:
+    if full and found.silent_at_end:
+        problems.append(f"{found.silent_at_end} peers were not heard again")
+    if full and found.failed_undisturbed:
         problems.append(f"{found.failed_undisturbed} reports failed with nobody killed")
     if full and found.latency.p99 > AIM_SECONDS:
         problems.append(f"99th percentile {found.latency.p99 * 1000:.0f} ms")

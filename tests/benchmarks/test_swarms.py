@@ -40,6 +40,16 @@ def test_peers_agree_while_one_is_killed_and_another_joins(tmp_path: Path) -> No
     assert result["disagreements"] == []
 
 
+def test_a_killed_coordinator_has_all_that_it_acknowledged_under_load(tmp_path: Path) -> None:
+    found = _small("coordinator", tmp_path)
+    assert found["lost_at_kill"] == found["lost_at_end"] == found["taken_back"] == 0
+    assert found["rows"] > 0, "no peer told of a round"
+    assert found["latency"]["count"] > 0
+    assert found["latency_back"]["count"] > 0 or found["failed"]
+    assert found["overviews"] > 0
+    assert found["pages"]["count"] > 0
+
+
 def test_no_process_of_a_peer_has_more_descriptors_after_many_rounds(tmp_path: Path) -> None:
     result = _small("soak", tmp_path)
     assert {look["kind"] for look in result["looks"]} == {"daemon", "trainer", "p2pd"}
