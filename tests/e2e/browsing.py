@@ -27,7 +27,7 @@ REQUIRE_ALL = "MURMURATION_REQUIRE_ALL"
 """Set where nothing may be left out, as in `.ci/run`."""
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
-WAIT_MS = 10_000.0
+WAIT_MS = 30_000.0
 DESKTOP = (1280, 900)
 PHONE = (390, 844)
 

@@ -41,6 +41,7 @@ def peer(number: int, chance: random.Random, now: float, name: str = "") -> Part
         [("training", ""), ("training", ""), ("averaging", "round 2141, part 3 of 8")]
         + [("syncing", "61 % of the state, from 4 peers")] * (number % 9 == 8)
     )
+    tokens = int(rounds * speed * ROUND_SECONDS * chance.uniform(0.5, 1.0))
     return Participant(
         peer_id="Qm" + "".join(chance.choices(_ALPHABET, k=44)),
         name=name or made_up,

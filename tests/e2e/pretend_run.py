@@ -5,11 +5,9 @@ For what a real coordinator cannot be brought to in seconds: a thousand peers, a
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from coordinator.domain import UnknownPeerError, UnknownRunError
 from coordinator.participants import Wanted
@@ -18,26 +16,18 @@ from coordinator.views import (
     EventLine,
     Events,
     Leaderboard,
-    LeaderLine,
-    LossPoint,
     Participant,
     Participants,
-    PeerSeries,
     ReceiptLine,
     Receipts,
-    RoundLine,
-    RoundMember,
-    Rounds,
-    RoundSeries,
     RunLine,
     RunOverview,
-    Series,
 )
+from tests.e2e.pretend_past import ROUND_TOKENS, PretendPast, leaders
 from tests.e2e.pretend_peers import MISSES, ROUND_SECONDS, ROUNDS, peer
 
 RUN_ID = "tern-1b"
 TARGET = 3_800_000_000_000
-ROUND_TOKENS = 1_120_000_000
 
 
 class PretendRun(Reading):
@@ -77,6 +67,16 @@ class PretendRun(Reading):
         self.tick()
         return News(self.overview(run_id), (), (), Cursor(0))
 
+    def check(self, run_id: str) -> None:
+        if run_id != RUN_ID:
+            raise UnknownRunError(run_id)
+
+    def looking_back(self) -> PretendPast:
+        return PretendPast(lambda: (self.now, self.peers))
+
+    def leaders(self, run_id: str) -> Leaderboard:
+        return leaders(self.now, self.peers, "all")
+
     def runs(self) -> tuple[RunLine, ...]:
         overview = self.overview(RUN_ID)
         line = RunLine(
@@ -92,8 +92,7 @@ class PretendRun(Reading):
         return (line,)
 
     def overview(self, run_id: str) -> RunOverview:
-        if run_id != RUN_ID:
-            raise UnknownRunError(run_id)
+        self.check(run_id)
         tokens = ROUNDS * ROUND_TOKENS + self.ticks * 6_000_000
         speed = sum(peer.tokens_per_second for peer in self.peers) or 1.0
         live = sum(peer.live for peer in self.peers)
@@ -178,61 +177,6 @@ class PretendRun(Reading):
             witnesses=number % 5 * 11,
         )
 
-    def leaderboard(self, run_id: str, period: Literal["all", "week"]) -> Leaderboard:
-        ranked = sorted(self.peers, key=lambda peer: peer.tokens, reverse=True)[:25]
-        part = 1.0 if period == "all" else 0.21
-        return Leaderboard(
-            period=period,
-            since=self.now - (7 * 86_400 if period == "week" else ROUNDS * ROUND_SECONDS),
-            rows=tuple(
-                LeaderLine(
-                    place=place,
-                    peer_id=peer.peer_id,
-                    name=peer.name,
-                    tokens=int(peer.tokens * part),
-                    rounds=int(peer.rounds * part),
-                    share=peer.share,
-                )
-                for place, peer in enumerate(ranked, 1)
-            ),
-        )
-
-    def rounds(self, run_id: str, before: int | None, limit: int) -> Rounds:
-        top = min(before or ROUNDS + 1, ROUNDS + 1) - 1
-        rows: list[RoundLine] = []
-        for number in range(top, max(top - limit, 0), -1):
-            rows.append(self._round(number, committed=True))
-            if number % 29 == 0:
-                rows.append(self._round(number, committed=False))
-        return Rounds(tuple(rows), top - limit + 1 if top > limit else None)
-
-    def _round(self, number: int, committed: bool) -> RoundLine:
-        members = random.Random(number).sample(self.peers, min(61, len(self.peers)))
-        late = number % 3
-        return RoundLine(
-            key=f"{number:016x}{committed:016x}",
-            round=number,
-            at=self.now - (ROUNDS - number) * ROUND_SECONDS - 14 - (not committed) * 40,
-            committed=committed,
-            reason="" if committed else "28 of 61 members answered in 5 s: no majority",
-            tokens=number * ROUND_TOKENS,
-            computing_seconds=ROUND_SECONDS - 44.0,
-            exchange_seconds=38.0 + number % 11,
-            bytes_sent=168_000_000 * len(members),
-            members=tuple(
-                RoundMember(
-                    peer_id=peer.peer_id,
-                    name=peer.name,
-                    included=committed and place >= late,
-                    reason="" if committed and place >= late else MISSES[place % 3],
-                    tokens=int(peer.tokens_per_second * ROUND_SECONDS) if place >= late else 0,
-                )
-                for place, peer in enumerate(members)
-            ),
-            members_count=len(members),
-            digests=1,
-        )
-
     def events(self, run_id: str, before: int | None, limit: int) -> Events:
         kinds = (
             ("joined", "joined with 0.1.0"),
@@ -261,61 +205,3 @@ class PretendRun(Reading):
                 )
             )
         return Events(tuple(rows), rows[-1].number if rows and rows[-1].number > 1 else None)
-
-    def series(self, run_id: str, points: int, since: float) -> Series:
-        start = max(since, self.now - ROUNDS * ROUND_SECONDS)
-        times = [start + (self.now - start) * i / (points - 1) for i in range(points)]
-        chance = random.Random(3)
-        fastest = sorted(self.peers, key=lambda peer: -peer.tokens_per_second)[:10]
-        rest = sum(peer.tokens_per_second for peer in self.peers) - sum(
-            peer.tokens_per_second for peer in fastest
-        )
-        # more each day, fewer at night, never the same
-        day = [
-            (0.35 + 0.55 * ((at - start) / (self.now - start)) ** 0.7)
-            * (1 + 0.07 * math.sin(at / 86_400 * 2 * math.pi) + chance.gauss(0, 0.008))
-            for at in times
-        ]
-        lines = [
-            PeerSeries(
-                peer.peer_id,
-                peer.name,
-                tuple(
-                    None
-                    if i < points * place // 14
-                    else peer.tokens_per_second * chance.uniform(0.94, 1)
-                    for i in range(points)
-                ),
-            )
-            for place, peer in enumerate(fastest)
-        ]
-        lines.append(PeerSeries("", "", tuple(rest * now for now in day)))
-        live = sum(peer.live for peer in self.peers)
-        numbers = [self._round_at(at) for at in times]
-        return Series(
-            now=self.now,
-            validation=tuple(_loss(at, n, 0.0) for at, n in zip(times, numbers, strict=True)),
-            training=tuple(
-                _loss(at, n, chance.gauss(0.03, 0.03)) for at, n in zip(times, numbers, strict=True)
-            ),
-            at=tuple(times),
-            peers_live=tuple(round(live * now * chance.uniform(0.97, 1)) for now in day),
-            tokens_per_second=tuple(lines),
-            rounds=RoundSeries(
-                at=tuple(times),
-                round=tuple(numbers),
-                tokens=tuple(number * ROUND_TOKENS for number in numbers),
-                computing_seconds=tuple(ROUND_SECONDS - 60 + chance.gauss(0, 9) for _ in times),
-                exchange_seconds=tuple(40 + abs(chance.gauss(0, 8)) for _ in times),
-                bytes_sent=tuple(1.02e10 * now for now in day),
-                void=tuple(int(chance.random() < 0.08) for _ in times),
-            ),
-        )
-
-    def _round_at(self, at: float) -> int:
-        return max(1, ROUNDS - int((self.now - at) / ROUND_SECONDS))
-
-
-def _loss(at: float, number: int, noise: float) -> LossPoint:
-    loss = 2.05 + 8.8 * (1 + number / 9) ** -0.55 + noise
-    return LossPoint(at=at, tokens=number * ROUND_TOKENS, round=number, loss=loss)

@@ -34,7 +34,7 @@ HOSTILE = (
 )
 PRETEND_NOW = 1_795_000_000.0
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def coordinator(home: Home) -> Iterator[Server]:
     with serving(home, "--demo") as server:
         yield server
-        assert server.stop() == (0, "")
+        assert server.stop()[0] == 0
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_stranger_sees_whether_the_run_is_alive_and_how_far_it_is(
         expect(page.locator("#condition")).to_have_text("Waiting")
         expect(page.locator("#reason")).to_contain_text("join")
         expect(page.locator("#join-command")).to_have_text(
-            re.compile(r"^peer join --run demo --coordinator \S+:\d+$")
+            re.compile(r"^peer join murmuration://\S+:\d+/demo$")
         )
 
         told = [round_message(it, run_tokens=300_000 * it) for it in (1, 2)]
@@ -156,16 +156,19 @@ def test_a_killed_coordinator_is_told_of_and_the_page_heals_when_it_is_back(
             page = visit.page
             expect(page.locator("#connection")).to_have_text("live")
             expect(page.locator("#live")).to_have_text("1")
+            # its helper that counts them has ended: imports take long, and it would outlive a kill
+            expect(page.locator("#model")).to_contain_text("1.04 million", timeout=60_000)
             server.kill()
             expect(page.get_by_role("alert")).to_contain_text("does not answer")
             expect(page).to_have_title(re.compile("^⚠ lost"))
             expect(page.locator("html")).to_have_class("is-stale")
             expect(page.locator("#live")).to_have_text("1")
+            visit.screenshot("run-lost")
 
             server = start_server(home, *state, *server.same_ports)
             report(server, 0, sequence=2)
             report(server, 1)
-            expect(page.locator("#connection")).to_have_text("live", timeout=30_000)
+            expect(page.locator("#connection")).to_have_text("live", timeout=60_000)
             expect(page.locator("#live")).to_have_text("2")
             expect(page.get_by_role("alert")).to_be_hidden()
             expect(page.locator("html")).not_to_have_class("is-stale")
@@ -290,7 +293,7 @@ def test_a_participants_page_says_where_each_figure_comes_from(
         claimed = page.get_by_role("columnheader", name=re.compile("Claimed"))
         expect(claimed.get_by_role("img", name=re.compile("^self-reported"))).to_be_attached()
         merged = page.locator("dt", has_text="Tokens merged")
-        expect(merged.get_by_role("img", name=re.compile("^observed"))).to_be_attached()
+        expect(merged.get_by_role("img", name=re.compile("^derived"))).to_be_attached()
         page.get_by_role("button", name="Older receipts").click()
         expect(receipts).to_have_count(100)
 
@@ -301,7 +304,7 @@ def test_a_thousand_rows_are_patched_where_they_stand(browser: Browser, large: s
         page.locator(".dt-length select").select_option("1000")
         expect(page.locator("#table tbody tr")).to_have_count(1000)
         page.evaluate(WATCH_UPDATES)
-        expect(page.locator("body")).to_have_attribute("data-updates", "3", timeout=30_000)
+        expect(page.locator("body")).to_have_attribute("data-updates", "3", timeout=60_000)
         updates = page.evaluate("() => window.updates")
         assert page.evaluate("() => window.kept.every(row => row.isConnected)")
         assert all(it["added"] == 0 for it in updates), updates

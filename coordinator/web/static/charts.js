@@ -175,10 +175,10 @@ function voids(series, palette) {
 
 /** All plots in the page's order; `figure` names the provenance. */
 export const CHARTS = [
-  { key: "loss", title: "Loss", figure: "validation_loss", size: "large", draw: losses },
+  { key: "loss", title: "Loss", figure: "loss", size: "large", draw: losses },
   { key: "speed", title: "Speed, by peer", figure: "tokens_per_second", size: "large", draw: speeds },
   { key: "live", title: "Peers live", figure: "peers_live", size: "small", draw: live },
   { key: "duration", title: "Time of a round", figure: "exchange_seconds", size: "small", draw: durations },
-  { key: "bytes", title: "Bytes sent in a round", figure: "bytes", size: "small", draw: traffic },
-  { key: "void", title: "Void rounds", figure: "rounds", size: "small", draw: voids },
+  { key: "bytes", title: "Bytes sent in a round", figure: "bytes_sent", size: "small", draw: traffic },
+  { key: "void", title: "Void rounds", figure: "rounds_void", size: "small", draw: voids },
 ];

@@ -12,18 +12,31 @@ export function hear(now) {
 /** Unix seconds on the coordinator's clock: the reader's may be wrong. */
 export const serverNow = () => (heard ? performance.now() / 1000 + ahead : Date.now() / 1000);
 
-/** Call `act` every `seconds`, and at once when a hidden tab is shown again. */
+/**
+ * Call `act` every `seconds`, and at once when a hidden tab is shown again; not while the promise
+ * that it returned is still open: a slow coordinator is not asked twice at a time.
+ */
 export function every(seconds, act) {
   let timer = null;
+  let busy = false;
+  const once = async () => {
+    if (busy) return;
+    busy = true;
+    try {
+      await act();
+    } finally {
+      busy = false;
+    }
+  };
   const start = () => {
-    if (timer === null && !document.hidden) timer = setInterval(act, seconds * 1000);
+    if (timer === null && !document.hidden) timer = setInterval(once, seconds * 1000);
   };
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
       clearInterval(timer);
       timer = null;
     } else {
-      act();
+      once();
       start();
     }
   });

@@ -4,7 +4,7 @@ import { every, hear, serverNow } from "./clock.js";
 import { at, element, setClass, setText } from "./dom.js";
 import { ago, moments, rough } from "./figures.js";
 
-const GREY_AFTER = 7; // seconds without news; they come every two
+const GREY_AFTER = { live: 7, polling: 30, connecting: 7, lost: 7 }; // seconds without news
 
 let state = "connecting";
 let retryAt = 0;
@@ -35,9 +35,10 @@ export function heardNow() {
   show();
 }
 
-/** For `Live`'s `onState`. */
+/** For `Live`'s `onState`: "polling" is a coordinator that answers and has no stream to spare. */
 export function onState(told, at = 0) {
-  state = told === "connecting" && state === "lost" ? "lost" : told;
+  // a try is not worth a word after the first
+  state = told === "connecting" && ["lost", "polling"].includes(state) ? state : told;
   retryAt = at;
   show();
 }
@@ -58,8 +59,8 @@ function show() {
   const node = at("connection");
   const silent = newest === null ? Infinity : (performance.now() - newest) / 1000;
   node.dataset.state = state;
-  setText(node, { live: "live", connecting: "connecting", lost: "connection lost" }[state]);
-  setClass(document.documentElement, "is-stale", newest !== null && silent > GREY_AFTER);
+  setText(node, { live: "live", polling: "live, every few seconds", connecting: "connecting", lost: "connection lost" }[state]);
+  setClass(document.documentElement, "is-stale", newest !== null && silent > GREY_AFTER[state]);
   showTitle();
   showBanner(silent);
 }
@@ -105,5 +106,5 @@ export function age(node, moment) {
 every(1, () => {
   const now = serverNow();
   for (const node of document.querySelectorAll("[data-at]")) setText(node, ago(now - node.dataset.at));
-  if (state !== "live" || newest === null || performance.now() - newest > GREY_AFTER * 1000) show();
+  if (state !== "live" || newest === null || performance.now() - newest > GREY_AFTER[state] * 1000) show();
 });

@@ -1,13 +1,16 @@
 // The stream of what happens, and its connection: it says when it is lost, and heals by itself.
 
 const FIRST_WAIT = 1;
-const LONGEST_WAIT = 15;
+const LONGEST_WAIT = 10;
+const POLL_MS = 3_000;
+const GROWTH = 1.6;
 const SILENCE = 12; // seconds; the overview comes every two
 
 /**
  * Server-sent events of a run. `listen` has a function for each event's name, given the parsed
- * data; `onState(state, retryAt)` hears "connecting", "live" or "lost" (retryAt on
- * `performance.now()`); `onBack` runs when a connection is there, the first time too.
+ * data; `onState(state, retryAt)` hears "connecting", "live", "polling" or "lost" (retryAt on
+ * `performance.now()`); `onBack` runs when a connection is there, the first time too. A coordinator
+ * that has no stream to spare may still answer: `poll` asks it, and rejects if it does not.
  */
 export class Live {
   #source = null;
@@ -15,11 +18,12 @@ export class Live {
   #watchdog = null;
   #wait = FIRST_WAIT;
 
-  constructor(path, { listen, onState, onBack }) {
+  constructor(path, { listen, onState, onBack, poll }) {
     this.path = path;
     this.listen = listen;
     this.onState = onState;
     this.onBack = onBack;
+    this.poll = poll;
     document.addEventListener("visibilitychange", () => {
       if (document.hidden) this.#close();
       else this.connect();
@@ -62,10 +66,18 @@ export class Live {
   #lost() {
     const wait = this.#wait ?? FIRST_WAIT;
     this.#close();
-    this.#wait = Math.min(wait * 2, LONGEST_WAIT);
+    this.#wait = Math.min(wait * GROWTH, LONGEST_WAIT);
     const jitter = wait * (0.8 + 0.4 * Math.random()); // two hundred pages do not come at once
     this.#retry = setTimeout(() => this.connect(), jitter * 1000);
-    this.onState("lost", performance.now() + jitter * 1000);
+    const retryAt = performance.now() + jitter * 1000;
+    const mine = this.#retry;
+    const tell = (state) => {
+      clearTimeout(undecided);
+      if (mine === this.#retry) this.onState(state, retryAt);
+    };
+    const undecided = setTimeout(() => tell("lost"), POLL_MS);
+    this.onState("connecting");
+    this.poll().then(() => tell("polling"), () => tell("lost"));
   }
 
   #close() {

@@ -6,7 +6,7 @@ import { age, heardNow, onState, refuse, setTitle, whenAsked } from "./connectio
 import { at, element, nameOf, setAttribute, setText, words } from "./dom.js";
 import { ago, count, loss, moments, percent, plural, short } from "./figures.js";
 import { isMine, onMine, toggleMine } from "./me.js";
-import { linkOf, machineOf, phaseOf } from "./people.js";
+import { linkOf, machineOf, phaseOf, toldOf } from "./people.js";
 import { legend, mark, markFigures, sourcesKnown } from "./provenance.js";
 
 const REFRESH_SECONDS = 3;
@@ -39,7 +39,7 @@ function show(peer) {
   setText(at("condition").firstElementChild, word);
   setText(at("reason"), words(peer.reason));
   setText(at("tokens"), short(peer.tokens));
-  setText(at("share"), `the sum of its receipts, ${percent(peer.share)} of all`);
+  setText(at("share"), `${percent(peer.share)} of all; ${toldOf(peer)}`);
   setText(at("speed"), peer.live ? short(peer.tokens_per_second) : "–");
   setText(at("loss"), peer.train_loss === null ? "" : `training loss ${loss(peer.train_loss)}`);
   setText(at("rounds"), count(peer.rounds));
@@ -62,7 +62,7 @@ function showPairs(peer) {
     ["Machine", `${machine}${processor}${rest ? ` (${rest})` : ""}`, "hardware"],
     ["Bandwidth", linkOf(peer), "bandwidth"],
     ["Reached", words(peer.reach) || "not told", "reach"],
-    ["Version", words(peer.version) || "not told", "phase"],
+    ["Version", words(peer.version) || "not told", "version"],
   ];
   const key = JSON.stringify(pairs);
   if (at("pairs").dataset.key === key) return;

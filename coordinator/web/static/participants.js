@@ -16,7 +16,7 @@ const NEAR = 400; // pixels beyond the screen
 const WHO = [["All", null], ["Live", true], ["Gone", false]];
 const SORTS = [
   ["tokens", "Most tokens"], ["tokens_per_second", "Fastest"], ["rounds", "Most rounds"],
-  ["name", "Name"], ["seen_seconds_ago", "Last seen"],
+  ["rounds_missed", "Most missed"], ["name", "Name"], ["seen_seconds_ago", "Last seen"],
 ];
 
 /** Start it; it loads its library and its rows when it comes near the screen. */
@@ -79,7 +79,7 @@ class Table {
         data: null,
         defaultContent: "",
         orderable: Boolean(column.sort),
-        orderSequence: column.number ? ["desc", "asc"] : ["asc", "desc"],
+        orderSequence: column.number || column.most ? ["desc", "asc"] : ["asc", "desc"],
         className: column.number ? `number ${column.name}` : column.name,
         type: "html", // ours are laid out by class, not by guessing from the content
         createdCell: (cell) => column.make(cell),
@@ -115,7 +115,7 @@ class Table {
     });
     at("sort").addEventListener("change", () => {
       const column = COLUMNS.findIndex((it) => it.sort === at("sort").value);
-      this.#table?.order([column, COLUMNS[column].number || at("sort").value === "rounds" ? "desc" : "asc"]).draw();
+      this.#table?.order([column, COLUMNS[column].number || COLUMNS[column].most ? "desc" : "asc"]).draw();
     });
     onMine(() => this.#fill(true));
     let scrolled = false;

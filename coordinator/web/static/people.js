@@ -58,8 +58,15 @@ function makeTokens(cell) {
   cell.append(element("div", { class: "share", "aria-hidden": "true" }, element("span")));
 }
 
+/** How much of what it is credited with others told of. */
+export function toldOf(peer) {
+  if (!peer.tokens || peer.observed_tokens >= peer.tokens) return "others told of all";
+  return `others told of ${percent(peer.observed_tokens / peer.tokens, 0)}`;
+}
+
 function fillTokens(cell, peer) {
   setText(cell.children[0], short(peer.tokens));
+  setAttribute(cell, "title", `the sum of its receipts: ${count(peer.tokens)}, ${toldOf(peer)}`);
   setText(cell.children[1], percent(peer.share));
   // a bar of the whole is a hair for most: its length is the root of the share
   const width = `scaleX(${Math.sqrt(Math.min(1, peer.share)).toFixed(3)})`;
@@ -68,9 +75,12 @@ function fillTokens(cell, peer) {
 }
 
 function fillRounds(cell, peer) {
-  const missed = peer.rounds_missed ? `${count(peer.rounds_missed)} missed` : "none missed";
+  fillLines(cell, count(peer.rounds), `at ${count(peer.round)}`, `has the state of round ${count(peer.round)}`);
+}
+
+function fillMissed(cell, peer) {
   const why = peer.rounds_missed ? words(peer.last_missed_reason) : "";
-  fillLines(cell, `${count(peer.rounds)} in`, why ? `${missed}: ${why}` : missed, why && `last: ${why}`);
+  fillLines(cell, peer.rounds_missed ? count(peer.rounds_missed) : "none", why, why && `the last one: ${why}`);
 }
 
 /** Processor or accelerator; the rest of the hardware. */
@@ -110,15 +120,16 @@ function fillSeen(cell, peer) {
 export const COLUMNS = [
   { name: "name", title: "Participant", sort: "name", make: makeName, fill: fillName },
   { name: "phase", title: "Doing", sort: "phase", figure: "phase", make: twoLines, fill: fillPhase },
-  { name: "tokens", title: "Tokens", sort: "tokens", figure: "tokens", number: true, make: makeTokens, fill: fillTokens },
+  { name: "tokens", title: "Tokens", sort: "tokens", figure: "Participant.tokens", number: true, make: makeTokens, fill: fillTokens },
   {
     name: "speed", title: "Tokens/s", sort: "tokens_per_second", figure: "tokens_per_second", number: true,
     make: twoLines, fill: (cell, peer) => fillLines(cell, peer.live ? short(peer.tokens_per_second) : "–", ""),
   },
-  { name: "rounds", title: "Rounds", sort: "rounds", figure: "rounds", make: twoLines, fill: fillRounds },
-  { name: "machine", title: "Machine", figure: "hardware", make: twoLines, fill: fillMachine },
-  { name: "link", title: "Link", figure: "bandwidth", make: twoLines, fill: fillLink },
-  { name: "version", title: "Version", sort: "version", figure: "phase", make: twoLines, fill: (cell, peer) => fillLines(cell, words(peer.version) || "–", "") },
+  { name: "rounds", title: "Rounds", sort: "rounds", figure: "rounds", number: true, make: twoLines, fill: fillRounds },
+  { name: "missed", title: "Missed", sort: "rounds_missed", figure: "rounds_missed", most: true, make: twoLines, fill: fillMissed },
+  { name: "machine", title: "Machine", sort: "accelerator", figure: "hardware", make: twoLines, fill: fillMachine },
+  { name: "link", title: "Link", sort: "upload", figure: "bandwidth", make: twoLines, fill: fillLink },
+  { name: "version", title: "Version", sort: "version", figure: "version", make: twoLines, fill: (cell, peer) => fillLines(cell, words(peer.version) || "–", "") },
   { name: "seen", title: "Last seen", sort: "seen_seconds_ago", figure: "seen_seconds_ago", number: true, make: twoLines, fill: fillSeen },
 ];
 

@@ -10,6 +10,7 @@ import { markFigures } from "./provenance.js";
 const POINTS = 300;
 const REFRESH_MS = 20_000;
 const LEAST_MS = 5_000; // between two questions, however fast rounds are
+const BURST_MS = 1_000; // the page comes into view, and its connection comes, at once
 const DAY = 86_400;
 const SPANS = [["Hour", 3600], ["Day", DAY], ["Week", 7 * DAY], ["All", null]];
 const OVERS = [["Tokens", "tokens"], ["Time", "time"]];
@@ -23,6 +24,7 @@ class Plots {
   #over = "tokens";
   #series = null;
   #asked = -Infinity;
+  #asking = undefined;
   #loading = null;
   #range = null;
   #charts;
@@ -74,7 +76,9 @@ class Plots {
   }
 
   async #refresh() {
+    if (performance.now() - this.#asked < BURST_MS && this.#asking === this.#span) return;
     this.#asked = performance.now();
+    this.#asking = this.#span;
     this.#loading ??= loadPlotly();
     try {
       const [series] = await Promise.all([this.#fetch(), this.#loading]);

@@ -21,12 +21,16 @@ export function mark(source) {
   return element("span", { class: "source", role: "img", "aria-label": text, title: text, text: sign });
 }
 
-/** Mark every element below `root` that names its figure in `data-figure`. */
+/**
+ * Mark every element below `root` that names its figure in `data-figure`: a field of the views,
+ * with its view where that matters ("RunOverview.tokens").
+ */
 export async function markFigures(root = document) {
   const sources = await told;
   for (const node of root.querySelectorAll("[data-figure]")) {
     if (node.querySelector(".source")) continue;
-    const sign = mark(sources[node.dataset.figure]);
+    const { figure } = node.dataset;
+    const sign = mark(sources[figure] ?? sources[figure.split(".").at(-1)]);
     if (sign) node.append(sign);
   }
 }

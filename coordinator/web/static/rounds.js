@@ -12,7 +12,7 @@ const COLUMNS = 7;
 export function startRounds(path) {
   const body = at("round-rows");
   let older = null;
-  let known = new Set();
+  let known = new Map(); // by key: its two rows
 
   const page = async (before) => {
     const answer = await ask(`${path}/rounds`, { before, limit: PAGE }).catch(() => null);
@@ -25,7 +25,7 @@ export function startRounds(path) {
         return;
       }
       body.replaceChildren();
-      known = new Set();
+      known = new Map();
     }
     older = answer.older;
     answer.rows.forEach((round) => put(round, (rows) => body.append(...rows)));
@@ -34,14 +34,20 @@ export function startRounds(path) {
   };
 
   const put = (round, place) => {
-    known.add(round.key);
-    place(rowOf(round));
+    const rows = rowOf(round);
+    known.set(round.key, rows);
+    place(rows);
   };
 
   const add = (round) => {
     at("no-rounds").hidden = true;
-    if (known.has(round.key)) return; // its first word stands until the page is loaded again
-    put(round, (rows) => body.prepend(...rows));
+    const old = known.get(round.key);
+    const place = old ? (rows) => old[0].before(...rows) : (rows) => body.prepend(...rows);
+    put(round, place);
+    if (!old) return;
+    // more is known of it than before: it stays open if it was
+    if (!old[1].hidden) known.get(round.key)[0].querySelector(".toggle").click();
+    old.forEach((row) => row.remove());
   };
 
   at("more-rounds").addEventListener("click", () => page(older));

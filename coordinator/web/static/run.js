@@ -36,13 +36,14 @@ async function start() {
       happened: (event) => events.add(event),
     },
     onState,
+    poll: async () => show(await ask(path)),
     onBack: () => [...parts, rounds, events].forEach((part) => part.refresh()),
   });
   whenAsked(() => live.connect());
   await known();
   live.connect();
   // figures change between rounds too
-  every(5, () => parts.forEach((part) => part.pulse()));
+  every(5, () => Promise.all(parts.map((part) => part.pulse())));
 }
 
 /** Shows the run; waits as long as the coordinator says that it knows no such run. */
