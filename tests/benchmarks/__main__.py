@@ -11,6 +11,7 @@ NAMES = {
     "averaging": "our averaging against stock hivemind's and gloo's: speed, cost, error",
     "agreement": "one digest after each of 200 rounds, while peers are killed and join",
     "coordinator": "one coordinator under 10,000 reporting peers and 200 dashboards, then killed",
+    "history_size": "a coordinator's database after a year of a thousand peers",
     "inner_outer": "inner and outer settings of the demo, simulated",
     "links": "rounds over slow links: round time, trainer's share, a blocking rival (root)",
     "peer_figures": "start-up, round time, cost of averaging and memory of real peers",

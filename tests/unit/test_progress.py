@@ -234,3 +234,41 @@ def test_a_forgotten_peer_leaves_its_rounds_behind() -> None:
     ledger.forget("QmAnna")
     run = ledger.facts(NOW)
     assert (run.peers, run.rounds_committed) == ((), 1)
+
+
+# ---- a ledger that stays small ---------------------------------------------------------
+
+
+def long_run(ledger: Ledger, rounds: int) -> None:
+    for number in range(1, rounds + 1):
+        attempt = b"void %d" % number
+        ledger.add_outcome(outcome(number, committed=False, included=False, attempt=attempt))
+        for name in ("QmAnna", "QmBob"):
+            ledger.add_outcome(outcome(number, name))
+
+
+def test_of_old_rounds_a_ledger_keeps_the_counts_only() -> None:
+    ledger = Ledger(kept=10)
+    long_run(ledger, 100)
+    run = ledger.facts(NOW)
+    assert (run.rounds_committed, run.rounds_void, run.tokens) == (100, 100, 100_000)
+    assert [it.round for it in run.rounds if it.committed] == [96, 97, 98, 99, 100]
+    assert len(ledger.void_attempts) <= 6
+
+
+def test_a_late_word_about_a_round_that_was_let_go_of_counts_it_no_second_time() -> None:
+    ledger = Ledger(kept=10)
+    long_run(ledger, 100)
+    before = ledger.facts(NOW)
+    for late in (outcome(3, "QmCarl"), outcome(3, "QmCarl", committed=False, attempt=b"other")):
+        ledger.add_outcome(late)
+    assert ledger.facts(NOW) == before
+
+
+def test_an_old_disagreement_is_not_forgotten() -> None:
+    ledger = Ledger(kept=10)
+    for name, digest in (("QmAnna", DIGEST), ("QmBob", OTHER_DIGEST)):
+        ledger.add_outcome(outcome(1, name, digest=digest))
+    long_run(ledger, 100)
+    assert not ledger.facts(NOW).digests_agree
+    assert ledger.newest_disagreement == 1
