@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from coordinator.beside import beside
 from coordinator.domain import Event
@@ -40,6 +41,15 @@ class Observatory:
         )
         service.events.listen(self.metrics.happened)
         service.events.listen(tell_events)
+
+    def measure_files(self, database: Path) -> None:
+        """Tell how much room a SQLite file and its journal take."""
+        names = (database, *(database.with_name(database.name + it) for it in ("-wal", "-shm")))
+        self.metrics.gauge(
+            "murmuration_database_bytes",
+            "Of the database's files; not told of PostgreSQL, which tells it itself.",
+            lambda: sum(path.stat().st_size for path in names if path.exists()),
+        )
 
     def is_storing(self) -> bool:
         """Whether the store takes what is written to it, as far as was tried."""

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import anyio
 import grpc
@@ -125,6 +126,8 @@ async def _running(
         )
         held.push_async_callback(network.close)
         observatory = Observatory(service, worker, CLOCK.now)
+        if isinstance(settings.database, Path):
+            observatory.measure_files(settings.database)
         server = grpc.aio.server(
             interceptors=[observatory.calls, admin_token.TokenGate(token)],
             options=SERVER_OPTIONS,
