@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from coordinator.domain import PeerState
@@ -36,6 +37,7 @@ Column = Literal[
 ]
 """What the table can be sorted by."""
 
+TEXTS_KEPT = 16_384
 SHORT_ID = 6
 """So many last characters of a peer id stand for a name that nobody gave."""
 
@@ -122,9 +124,16 @@ def _speed(ledger: Ledger, peer: PeerState, now: float) -> float:
 
 
 def _text_of(peer: PeerState) -> str:
-    machine = f"{peer.processor} {peer.accelerator} {peer.system} {peer.reach}"
-    name = shown_name(peer.name, peer.peer_id)
-    return f"{name} {peer.peer_id} {peer.phase} {peer.version} {machine}".casefold()
+    return _searched(
+        *(peer.name, peer.peer_id, peer.phase, peer.version),
+        *(peer.processor, peer.accelerator, peer.system, peer.reach),
+    )
+
+
+@lru_cache(maxsize=TEXTS_KEPT)
+def _searched(name: str, peer_id: str, *others: str) -> str:
+    """What a search looks through; that of a peer is nearly always what it was before."""
+    return " ".join((shown_name(name, peer_id), peer_id, *others)).casefold()
 
 
 _FIGURES: dict[str, Callable[[Ledger, PeerState, float], Any]] = {

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coordinator.redaction import HIDDEN, redacted
 
@@ -44,3 +48,14 @@ def test_an_address_in_a_reason_is_put_out_of_sight(told: str, shown: str) -> No
 )
 def test_other_words_and_numbers_are_shown_as_they_are(told: str) -> None:
     assert redacted(told) == told
+
+
+@given(st.ip_addresses(), st.none() | st.integers(1, 65535))
+def test_no_address_of_any_shape_is_shown(
+    address: IPv4Address | IPv6Address, port: int | None
+) -> None:
+    told = str(address)
+    if port is not None:
+        told = f"[{told}]:{port}" if address.version == 6 else f"{told}:{port}"
+    if told != "::":  # nobody's, and it has no digit
+        assert redacted(f"peer at {told} is silent") == f"peer at {HIDDEN} is silent"
