@@ -115,7 +115,7 @@ async def _take_part(
                 return await connector.join_again(notices)
             return await connector.join(metadata.initial_peers)
 
-        settings = _settings(request, identity)
+        settings = _settings(request, identity, members)
         admission = Admission(coordinator, identity, members, request.folder, notices)
         await admission.enter(request.invite)
         journal = Journal(request.folder / _JOURNAL)
@@ -232,8 +232,9 @@ def _identity(path: Path) -> PeerIdentity:
     return identity
 
 
-def _settings(request: JoinRequest, identity: PeerIdentity) -> Settings:
+def _settings(request: JoinRequest, identity: PeerIdentity, members: Members) -> Settings:
     config = request.config
+    by_owner = f"its owner makes a link with `coordinator invite create --run {request.run_id}`"
     return Settings(
         folder=request.folder,
         name=config.name or f"peer-{short(identity.peer_id)}",
@@ -242,7 +243,7 @@ def _settings(request: JoinRequest, identity: PeerIdentity) -> Settings:
             threads=config.threads,
             device=config.device,
         ),
-        invitation=request.invitation,
+        invitation=by_owner if members.by_invitation else request.invitation,
         export=request.export,
     )
 

@@ -281,11 +281,11 @@ def stub_of(address: str) -> Iterator[coordinator_pb2_grpc.CoordinatorStub]:
         yield coordinator_pb2_grpc.CoordinatorStub(channel)
 
 
-def create_run(home: Home, address: str, spec: RunSpec) -> None:
+def create_run(home: Home, address: str, spec: RunSpec, *options: str) -> None:
     """Register a run as its owner does."""
     path = home.path / f"{spec.run_id}.toml"
     path.write_text(toml_of(spec))
-    created = home.run("run", "create", str(path), "--coordinator", address)
+    created = home.run("run", "create", str(path), "--coordinator", address, *options)
     assert (created.returncode, created.stderr) == (0, "")
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import anyio
 import pytest
 
+from peer.averaging.methods import LINEAGE
 from peer.membership_files import load_orders
 from peer.orders_exchange import ORDERS
-from peer.swarm.interface import unary
+from peer.swarm.interface import Refused, call, unary
 from peer.swarm.libp2p import Libp2pNetwork
 from swarmpb.exits import Exit
 from swarmpb.membership import RunState, id_digest, sign_orders
@@ -26,11 +27,13 @@ from tests.e2e.processes import (
     DEATH_SECONDS,
     JOIN_SECONDS,
     PeerProcess,
+    create_run,
     eventually,
     home_in,
     rounds_go_on,
+    start_server,
 )
-from tests.e2e.test_peers import ROUND, Swarm
+from tests.e2e.test_peers import NAMES, ROUND, Swarm
 from tests.tiny import tiny_spec
 
 pytestmark = pytest.mark.timeout(400)
@@ -110,7 +113,7 @@ def test_pause_ban_and_end_reach_all_through_one_peer_without_the_coordinator(
 ) -> None:
     swarm.make_whole()
     anna, bert, cleo = swarm.peers
-    assert swarm.server.stop() == (0, "")
+    assert swarm.server.stop()[0] == 0
 
     # a pause: everybody holds still, and says why
     tell_one_peer(swarm, next_orders(swarm, RunState.PAUSED, reason="a holiday"))
@@ -153,3 +156,78 @@ def test_pause_ban_and_end_reach_all_through_one_peer_without_the_coordinator(
         assert peer.wait(60) == 0, peer.told()
         assert "stopped: the run has reached its target" in "\n".join(peer.out.to_the_end())
     assert max(rounds_told(anna)) == max(rounds_told(bert)) > status.round
+
+
+# ---- a run by invitation ---------------------------------------------------------------
+
+
+class Guest(PeerProcess):
+    """A peer whose user types what the owner has sent: a join link."""
+
+    link = ""
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        command, *how = super().arguments
+        named = (self.link,) if self.link else tuple(how[:4])
+        return (command, *named, *how[4:])
+
+
+async def _asked_by_a_stranger(known: list[str], peer_id: str) -> str:
+    """What somebody without a certificate hears who is in the DHT and asks for a state."""
+    with tempfile.TemporaryDirectory(prefix="mt-") as name:
+        folder = Path(name)
+        (folder / "id").write_bytes(PeerIdentity.generate().to_bytes())
+        network = await Libp2pNetwork.start(folder / "id", folder, "127.0.0.1", 0, known)
+        try:
+            await call(network, peer_id, LINEAGE, swarm_pb2.LineageRequest(most=1), 10)
+        except Refused as refusal:
+            return str(refusal)
+        finally:
+            await network.close()
+    return ""
+
+
+def test_only_who_was_invited_takes_part_until_it_is_banned(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with home_in(tmp_path_factory.mktemp("invited")) as home:
+        spec = tiny_spec(round=ROUND, stop={"tokens": 10**12})
+        server = start_server(home)
+        where = ("--run", "tiny", "--coordinator", server.address)
+        create_run(home, server.address, spec, "--invite-only")
+        link = home.run("invite", "create", *where, "--uses", "2").stdout.strip()
+        anna, bert, cleo = (Guest(home, name, server.address, "tiny") for name in NAMES)
+        for guest in (anna, bert):
+            guest.link = link
+            guest.start()
+        for guest in (anna, bert):
+            status = guest.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round with its work")
+            assert status.membership.startswith("member until ")
+
+        # without an invitation, and with one that is used up
+        for cleo.link in ("", link):
+            cleo.start()
+            assert cleo.wait(JOIN_SECONDS) == Exit.NOT_ADMITTED, cleo.told()
+        known = json.loads((anna.folder / "run.json").read_text())["initial_peers"]
+        members = {it.peer_id for it in (anna.status(), bert.status()) if it is not None}
+        for peer_id in members:
+            ask = partial(_asked_by_a_stranger, known, peer_id)
+            refusal = anyio.run(ask, backend_options=BACKEND)
+            assert "no member of run tiny: no membership certificate" in refusal
+
+        # a member is one without the coordinator, and comes back as one
+        assert server.stop()[0] == 0
+        bert.kill()
+        bert.start()
+        bert.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round with its work")
+        rounds_go_on([anna, bert])
+
+        # until the owner bans it
+        server = start_server(home, *server.same_ports)
+        banned = home.run("peers", "ban", *where, "bert", "--reason", "sends noise")
+        assert banned.returncode == 0, banned.stderr
+        assert bert.wait(OBEYED_SECONDS) == Exit.BANNED, bert.told()
+        anna.until(lambda it: it.peers == 1, OBEYED_SECONDS, "being alone")
+        assert anna.leave() == 0
+        assert server.stop()[0] == 0
