@@ -22,6 +22,7 @@ from coordinator.refusals import (
     NotInChargeError,
     RunStateError,
 )
+from coordinator.restoring import Tombstones
 from coordinator.service import CoordinatorService
 from coordinator.signed_specs import verified
 from coordinator.storage.membership import MembershipStore
@@ -47,9 +48,11 @@ class Administration:
         service: CoordinatorService,
         authority: Authority,
         kept: MembershipStore,
+        tombstones: Tombstones,
         now: Callable[[], float],
     ) -> None:
         """`now` tells unix seconds."""
+        self._tombstones = tombstones
         self._service = service
         self._authority = authority
         self._kept = kept
@@ -66,6 +69,7 @@ class Administration:
         told = RunIdentity(spec.run_id, request.spec.hash, request.spec.owner_key)
         self._authority.check_charter(request.charter, told)
         run = self._service.register(request.spec)
+        self._tombstones.remove(run.spec_hash)
         asked = request.invite_only if request.HasField("invite_only") else None
         self._authority.accept_charter(run, request.charter, request.draft, asked)
         return run
@@ -94,6 +98,7 @@ class Administration:
                 f"{live} peers of run {run_id} are live, and would bring it back; finish it first,"
                 " or ban them"
             )
+        self._tombstones.add(run.spec_hash)
         self._service.delete(run.run_id)
         log.warning("run %s is deleted", run_id)
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from google.protobuf.message import DecodeError
 
 from coordinator.authority import CERTIFICATE_SECONDS, Authority
-from coordinator.domain import ForgedReportError, Run
+from coordinator.domain import BusyError, ForgedReportError, Run
+from coordinator.limits import ADMISSIONS_OF_PEER, Buckets
 from coordinator.refusals import (
     InvalidRequestError,
     NotAdmittedError,
@@ -54,6 +55,7 @@ class Admissions:
         self._authority = authority
         self._store = store
         self._now = now
+        self._pace = Buckets(ADMISSIONS_OF_PEER)
 
     def admit(self, envelope: swarm_pb2.Envelope) -> membership_pb2.Admission:
         """Let the peer that sealed this request in, or keep it in.
@@ -108,6 +110,9 @@ class Admissions:
                 f"admission refused: the request was written {when}; set this machine's clock and"
                 " ask again"
             )
+        wait = self._pace.take(peer_id, self._now())
+        if wait:
+            raise BusyError(wait)
         return peer_id, request
 
     def _run(self, request: membership_pb2.AdmissionRequest) -> Run:

@@ -62,6 +62,8 @@ class Authority:
         self._kept = kept
         self._now = now
         self._orders: dict[str, StandingOrders] = {}
+        self._former: dict[str, set[bytes]] = {}
+        """By run, whom this coordinator has succeeded since it started, its own lost keys."""
         self.members = Members(kept)
 
     @property
@@ -145,6 +147,8 @@ class Authority:
         """Have a run's owner, whose key is at hand, name this coordinator."""
         standing = self._orders.get(run.run_id)
         newest = standing.rank[0] if standing is not None else 0
+        if standing is not None and standing.authority != self.public_key:
+            self._former.setdefault(run.run_id, set()).add(standing.authority)
         serial = min(max(self._now_ms(), newest + 1), MAX_SERIAL)
         return self.accept_charter(run, sign_charter(owner, identity(run), self.public_key, serial))
 
@@ -190,13 +194,19 @@ class Authority:
     def has_certified(self, run: Run, certificate: bytes, peer_id: str) -> bool:
         """Whether a peer shows a certificate of this run that ended no longer than a month ago."""
         standing = self._orders.get(run.run_id)
+        if standing is None:
+            return False
+        trusted = {standing.authority, *self._former.get(run.run_id, ())}
+        return any(self._certified_by(it, run, certificate, peer_id) for it in trusted)
+
+    def _certified_by(self, authority: bytes, run: Run, certificate: bytes, peer_id: str) -> bool:
         try:
             signed = membership_pb2.SignedCertificate.FromString(certificate)
             end = membership_pb2.Certificate.FromString(signed.certificate).not_after_ms / 1000
-            if standing is None or self._now() > end + RENEWABLE_SECONDS:
+            if self._now() > end + RENEWABLE_SECONDS:
                 return False
             moment = min(self._now(), end - 1)
-            read_certificate(certificate, identity(run), standing.authority, peer_id, moment)
+            read_certificate(certificate, identity(run), authority, peer_id, moment)
         except (DecodeError, BadSignatureError):
             return False  # the same as none: whoever shows it needs an invitation
         return True

@@ -91,6 +91,11 @@ class ServeSettings:
         return self.database_url or sqlite_file(self.state_dir)
 
     @property
+    def tombstones(self) -> Path:
+        """The runs that their owner has deleted."""
+        return self.state_dir / "deleted-runs"
+
+    @property
     def own_tls(self) -> TlsFiles:
         """Where the coordinator's own certificate is kept."""
         return TlsFiles(self.state_dir / "tls.crt", self.state_dir / "tls.key")

@@ -340,7 +340,10 @@ class StorageError(RefusedError):
 
 
 class BusyError(RefusedError):
-    """More reports wait than this coordinator keeps in memory."""
+    """More is asked than this coordinator takes now, of all or of one peer."""
 
-    def __init__(self) -> None:
-        super().__init__("the coordinator has more reports than it can take now; try again later")
+    def __init__(self, wait: float | None = None) -> None:
+        """wait: seconds until this peer may ask again; None: all have to wait."""
+        all_wait = "the coordinator has more reports than it can take now; try again later"
+        told = f"this peer asks too often; try again in {wait or 0:.1f} s"
+        super().__init__(all_wait if wait is None else told)

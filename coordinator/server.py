@@ -22,18 +22,21 @@ from coordinator.administration import Administration
 from coordinator.admission import Admissions
 from coordinator.authority import Authority
 from coordinator.beside import beside, watch_time
+from coordinator.call_gate import CallGate
 from coordinator.config import ServeSettings
 from coordinator.desk import Desk
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
 from coordinator.disk import disk_trouble
 from coordinator.domain import Run, SpecChangedError
 from coordinator.health import Health
+from coordinator.limits import CallLimits
 from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
 from coordinator.model_keeper import KeptModels, ModelKeeper
 from coordinator.observing import Observatory
 from coordinator.parameter_counts import ParameterCounts
 from coordinator.reading import Reading
 from coordinator.registration import known_owner, load_authority_key, load_owner_key, sign
+from coordinator.restoring import Restoring, Tombstones
 from coordinator.sampling import Sampling
 from coordinator.service import CoordinatorService
 from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
@@ -129,7 +132,11 @@ async def _running(
         if isinstance(settings.database, Path):
             observatory.measure_files(settings.database)
         server = grpc.aio.server(
-            interceptors=[observatory.calls, admin_token.TokenGate(token)],
+            interceptors=[
+                CallGate(CallLimits(), CLOCK.now),
+                observatory.calls,
+                admin_token.TokenGate(token),
+            ],
             options=SERVER_OPTIONS,
             maximum_concurrent_rpcs=MAX_CALLS,
         )
@@ -140,9 +147,11 @@ async def _running(
         keeper = _model_keeper(settings, service, admissions, worker, network.addresses)
         service.wants_model = keeper.wants
         await held.enter_async_context(beside(keeper.keep))
-        servicer = CoordinatorServicer(desk, admissions, observatory.reports)
+        tombstones = Tombstones(settings.tombstones)
+        restoring = Restoring(service, authority, tombstones, settings.owner_key)
+        servicer = CoordinatorServicer(desk, admissions, restoring, observatory.reports)
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
-        administration = Administration(service, authority, store.membership, CLOCK.now)
+        administration = Administration(service, authority, store.membership, tombstones, CLOCK.now)
         admin = AdminServicer(desk, administration, admissions)
         admin_pb2_grpc.add_AdminServicer_to_server(admin, server)
         health = Health(server)

@@ -15,6 +15,7 @@ from coordinator.batches import by_run, one_of_each_peer
 from coordinator.credits import Credits
 from coordinator.domain import (
     Acknowledgement,
+    BusyError,
     ForeignRunError,
     PeerState,
     RefusedError,
@@ -29,6 +30,7 @@ from coordinator.event_log import EventLog
 from coordinator.happenings.watch import Expected
 from coordinator.intake import read_report
 from coordinator.kept_ledger import read_ledger
+from coordinator.limits import REPORTS_OF_PEER, Buckets
 from coordinator.pace import Pace
 from coordinator.progress import Ledger, after_report, live_at_the_end
 from coordinator.receipts import Change
@@ -66,6 +68,7 @@ class CoordinatorService:
         self._owners = frozenset(owners)
         self._authority = authority
         self._limits = limits or Limits()
+        self._haste = Buckets(REPORTS_OF_PEER)
         self._rows = HourlyRows()
         self.wants_model: Callable[[str], bool] = lambda run_id: False
         """Whether the peers of a run that has ended shall stay for its model; by run id."""
@@ -217,8 +220,12 @@ class CoordinatorService:
         return [answers[place] for place in range(len(envelopes))]
 
     def _read(self, envelope: swarm_pb2.Envelope) -> Report:
-        report = read_report(envelope, self._now())
+        now = self._now()
+        report = read_report(envelope, now)
         self.run(report.run_id)
+        wait = self._haste.take(report.peer.peer_id, now)
+        if wait:
+            raise BusyError(wait)
         return report
 
     def _barred(self, report: Report) -> Answer | None:

@@ -10,6 +10,7 @@ from coordinator import domain, wire
 from coordinator.admission import Admissions
 from coordinator.desk import Context, Desk, turn_down
 from coordinator.intake_queue import IntakeQueue
+from coordinator.restoring import Restoring
 from peer.swarm.clock import CLOCK
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc, membership_pb2, swarm_pb2
 
@@ -23,6 +24,17 @@ MAX_RECEIPTS = 200
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", 8 << 20),
+    ("grpc.max_metadata_size", 8 << 10),
+    # of one connection; a benchmark's peers share a few
+    ("grpc.max_concurrent_streams", 1024),
+    # who is gone without a word, who says nothing, and who pings all the time
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_connection_idle_ms", 600_000),
+    ("grpc.max_connection_age_ms", 86_400_000),
+    ("grpc.max_connection_age_grace_ms", 60_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
     # without this a second coordinator could listen on the same port and take half of the calls
     ("grpc.so_reuseport", 0),
 )
@@ -32,12 +44,17 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     """Answers `swarmpb.v1.Coordinator`."""
 
     def __init__(
-        self, desk: Desk, admissions: Admissions, reports: IntakeQueue | None = None
+        self,
+        desk: Desk,
+        admissions: Admissions,
+        restoring: Restoring,
+        reports: IntakeQueue | None = None,
     ) -> None:
         self._desk = desk
         self._service = desk.service
         self._authority = desk.authority
         self._admissions = admissions
+        self._restoring = restoring
         self._reports = reports or IntakeQueue(desk.service.take_reports, desk.worker)
 
     async def ListRuns(  # noqa: N802  named by the proto, like those below
@@ -90,10 +107,8 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServicer):
     # ---- in the worker's thread ----------------------------------------------------------
 
     def _restore(self, request: coordinator_pb2.RestoreRunRequest) -> coordinator_pb2.RunInfo:
-        run = self._service.restore(request.spec)
-        if request.HasField("orders"):
-            self._authority.take(run, request.orders)
-        return self._desk.info(run)
+        orders = request.orders if request.HasField("orders") else None
+        return self._desk.info(self._restoring.restore(request.spec, orders))
 
     def _list(self, _: coordinator_pb2.ListRunsRequest) -> coordinator_pb2.ListRunsReply:
         summaries = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from coordinator.administration import Administration
 from coordinator.admission import Admissions
 from coordinator.authority import Authority
 from coordinator.registration import sign
+from coordinator.restoring import Restoring, Tombstones
 from coordinator.service import CoordinatorService
 from coordinator.storage.store import Store
 from swarmpb.membership import RunIdentity, sign_charter
@@ -30,6 +32,8 @@ class Office:
     """What `coordinator serve` puts together, without processes and sockets; has the run `demo`."""
 
     store: Store
+    folder: Path
+    """Like the coordinator's state folder."""
     owner: SigningKey = field(default_factory=SigningKey.generate)
     key: SigningKey = field(default_factory=SigningKey.generate)
     clock: Clock = field(default_factory=Clock)
@@ -44,15 +48,18 @@ class Office:
             authority=self.authority,
         )
         self.admissions = Admissions(self.service, self.authority, self.store, self.clock)
+        tombstones = Tombstones(self.folder / "deleted-runs")
         self.administration = Administration(
-            self.service, self.authority, self.store.membership, self.clock
+            self.service, self.authority, self.store.membership, tombstones, self.clock
         )
+        owner_key = self.folder / "owner.key"
+        self.restoring = Restoring(self.service, self.authority, tombstones, owner_key)
         if self.register:
             self.administration.register(self.registration())
 
     def restarted(self) -> Office:
         """Another one, from what this one kept."""
-        return Office(self.store, self.owner, self.key, self.clock, register=False)
+        return Office(self.store, self.folder, self.owner, self.key, self.clock, register=False)
 
     @property
     def run_identity(self) -> RunIdentity:

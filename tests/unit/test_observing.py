@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -72,7 +72,7 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             Desk(service, authority, worker, []),
             Admissions(service, authority, store, lambda: NOW),
         )
-        servicer = CoordinatorServicer(desk, admissions, observatory.reports)
+        servicer = CoordinatorServicer(desk, admissions, cast(Any, None), observatory.reports)
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
         health = Health(server)
         port = server.add_insecure_port("127.0.0.1:0")

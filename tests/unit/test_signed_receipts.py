@@ -94,7 +94,7 @@ class Counter:
         service = CoordinatorService(store, now=lambda: 1000.0, authority=self.authority)
         self.run: Run = service.register(sign(preset("demo"), OWNER))
         desk = Desk(service, self.authority, worker, ())
-        self._servicer = CoordinatorServicer(desk, cast(Any, None))
+        self._servicer = CoordinatorServicer(desk, cast(Any, None), cast(Any, None))
 
     def ask(self, before_round: int = 0) -> list[coordinator_pb2.RoundReceipt]:
         request = coordinator_pb2.ReceiptsRequest(
