@@ -165,7 +165,7 @@ class Administration:
         self._authority.members.ban(run_id, peer_id, self._now(), why)
         if not standing.bans(peer_id):
             self._authority.set_banned(run, standing.banned | {id_digest(peer_id)})
-            text = f"banned by the owner{': ' if why else ''}{why}"
+            text = f"{self._name(run_id, peer_id)} is banned{': ' if why else ''}{why}"
             self._service.events.record(run_id, Happening(EventKind.BANNED, text, peer_id))
         return peer_id
 
@@ -177,9 +177,13 @@ class Administration:
         self._authority.members.unban(run_id, peer_id)
         if standing.bans(peer_id):
             self._authority.set_banned(run, standing.banned - {id_digest(peer_id)})
-            text = "may take part again"
+            text = f"{self._name(run_id, peer_id)} may take part again"
             self._service.events.record(run_id, Happening(EventKind.UNBANNED, text, peer_id))
         return peer_id
+
+    def _name(self, run_id: str, peer_id: str) -> str:
+        known = self._service.ledger(run_id).peers.get(peer_id)
+        return known.name if known is not None and known.name else f"…{peer_id[-8:]}"
 
     def peers(self, run_id: str) -> list[admin_pb2.Member]:
         """All peers that the run knows, by name and id; `MOST_TOLD` at most, live ones first."""

@@ -192,7 +192,8 @@ async def _running(
         for address in network.addresses:
             announce(f"p2p {address}")
         scheme = "https" if secured else "http"
-        announce(f"dashboard {scheme}://{host_port(settings.host, http_port)}/")
+        shown = host_port(dialled_host(settings.host, network.addresses), http_port)
+        announce(f"dashboard {scheme}://{shown}/")
         announce(f"join with: {join_command('demo' if settings.demo else 'RUN')}")
 
         async def whereabouts() -> Whereabouts:

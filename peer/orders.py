@@ -28,6 +28,8 @@ class Course:
     finished: str = ""
     """Why the run is over; empty: it is not."""
     banned: bool = False
+    by_invitation: bool = False
+    """Only its owner can let others in."""
     stop_tokens: int = 0
     """Where the run ends; 0: as the spec says."""
     cooldown_tokens: int = 0
@@ -47,7 +49,14 @@ def course_of(orders: StandingOrders | None, own: str) -> Course:
         paused = f"the run's owner has not opened it yet{because}"
     elif orders.state == RunState.FINISHED:
         finished = f"the run is finished{because}"
-    return Course(paused, finished, orders.bans(own), orders.stop_tokens, orders.cooldown_tokens)
+    return Course(
+        paused,
+        finished,
+        orders.bans(own),
+        orders.invite_only,
+        orders.stop_tokens,
+        orders.cooldown_tokens,
+    )
 
 
 class Rumours:

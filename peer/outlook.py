@@ -147,10 +147,11 @@ def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Pe
     # who is about to adopt the last round is here too
     needed, here = peer.spec.round.min_peers, 1 + len(membership.at_work(others))
     if here < needed:
-        return enter(
-            peer, Phase.TRAINING, f"{here} of {needed} peers needed to average; "
-            f"invite another: {peer.invitation}",
-        )  # fmt: skip
+        invite = f"invite another: {peer.invitation}"
+        if peer.course.by_invitation:
+            invite = "the run's owner can invite another"
+        reason = f"{here} of {needed} peers needed to average; {invite}"
+        return enter(peer, Phase.TRAINING, reason)
     if len(companions) + 1 < needed:
         reason = f"the others are about to adopt round {own.round}"
         return replace(enter(peer, Phase.TRAINING, reason), due_since=None)

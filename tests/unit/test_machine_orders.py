@@ -259,3 +259,10 @@ def test_nobody_in_view_is_an_outsider() -> None:
     view = SwarmView((facts("bert", at(5)),), (outsider,))
     assert outsider not in view.others("anna")
     assert set(view.orders_named()) == {"bert", "eve"}
+
+
+def test_a_lone_peer_of_a_run_by_invitation_is_not_told_to_invite_others_itself() -> None:
+    story = training()
+    given(story, Course(by_invitation=True))
+    story.sees()
+    assert story.reason == "1 of 2 peers needed to average; the run's owner can invite another"
