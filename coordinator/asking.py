@@ -15,6 +15,8 @@ MOST_TELLERS = 5
 A_REPLY = 4
 PATIENCE = 15.0
 """Seconds: some reports."""
+MOST_ABLE = 256
+"""Peers that are kept in mind for one attempt, of which a few are asked."""
 OPEN_ATTEMPTS = 16_384
 OPENED_BY_ONE = 64
 """A peer keeps the manifests of as many rounds; and nobody makes up attempts without end."""
@@ -65,7 +67,7 @@ class Asking:
         if key in self._settled:
             return
         found = self._open.get(key) or self._begin(peer_id, key)
-        if peer_id in found.asked:
+        if peer_id in found.asked or len(found.able) >= MOST_ABLE:
             return
         found.able.add(peer_id)
         mine = self._of_peer.setdefault(peer_id, OrderedDict())

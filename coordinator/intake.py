@@ -8,6 +8,8 @@ training diverged must still be able to say so.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -26,6 +28,8 @@ from swarmpb.signing import BadSignatureError, open_envelope
 from swarmpb.v1 import coordinator_pb2, swarm_pb2
 
 REPORT_KIND = "report"
+
+_Kept = TypeVar("_Kept", bytes, str)
 
 MAX_OUTCOMES = 512
 MAX_VALIDATIONS = 64
@@ -80,20 +84,20 @@ def read_report(envelope: swarm_pb2.Envelope, received_at: float) -> Report:
             f"report refused: it names peer {line(message.peer_id, MAX_NAME)!r},"
             f" but {signer} signed it"
         )
-    return _checked(message, received_at)
+    return _checked(message, signer, received_at)
 
 
-def _checked(message: coordinator_pb2.ProgressReport, received_at: float) -> Report:
+def _checked(message: coordinator_pb2.ProgressReport, peer_id: str, received_at: float) -> Report:
     _at_most("rounds", len(message.rounds), MAX_OUTCOMES)
     _at_most("validations", len(message.validations), MAX_VALIDATIONS)
     _at_most("rosters", len(message.rosters), MAX_ROSTERS)
     return Report(
         run_id=message.run_id,
-        peer=_peer_state(message, received_at),
-        outcomes=tuple(_outcome(message.peer_id, outcome) for outcome in message.rounds),
+        peer=_peer_state(message, peer_id, received_at),
+        outcomes=tuple(_outcome(peer_id, outcome) for outcome in message.rounds),
         validations=tuple(
             Validation(
-                peer_id=message.peer_id,
+                peer_id=peer_id,
                 round=_at_most("validation.round", validation.round, MAX_ROUND),
                 run_tokens=_at_most("validation.run_tokens", validation.run_tokens, MAX_TOKENS),
                 loss=_loss(validation.loss),
@@ -128,11 +132,13 @@ def _coverage(message: coordinator_pb2.Coverage) -> Coverage:
     )
 
 
-def _peer_state(message: coordinator_pb2.ProgressReport, received_at: float) -> PeerState:
+def _peer_state(
+    message: coordinator_pb2.ProgressReport, peer_id: str, received_at: float
+) -> PeerState:
     _at_most("bytes of a journal's name", len(message.journal), MAX_JOURNAL_BYTES)
     hardware, link = message.hardware, message.link
     return PeerState(
-        peer_id=message.peer_id,
+        peer_id=peer_id,
         sequence=_at_most("sequence", message.sequence, MAX_SEQUENCE),
         received_at=received_at,
         phase=line(message.phase, MAX_PHASE),
@@ -157,6 +163,12 @@ def _peer_state(message: coordinator_pb2.ProgressReport, received_at: float) -> 
     )
 
 
+@lru_cache(maxsize=20_000)
+def _same(value: _Kept) -> _Kept:
+    """An equal value that was seen before: thousands of reports tell the same, and are kept."""
+    return value
+
+
 def _outcome(peer_id: str, message: coordinator_pb2.RoundOutcome) -> Outcome:
     _at_most("bytes of an attempt", len(message.attempt), MAX_ATTEMPT_BYTES)
     if message.digest:
@@ -164,11 +176,11 @@ def _outcome(peer_id: str, message: coordinator_pb2.RoundOutcome) -> Outcome:
     return Outcome(
         peer_id=peer_id,
         round=_at_most("outcome.round", message.round, MAX_ROUND),
-        attempt=message.attempt,
+        attempt=_same(message.attempt),
         committed=message.committed,
         included=message.committed and message.included,
         reason=line(message.reason, MAX_REASON),
-        digest=message.digest,
+        digest=_same(message.digest),
         run_tokens=_at_most("outcome.run_tokens", message.run_tokens, MAX_TOKENS),
         own_tokens=_at_most("outcome.own_tokens", message.own_tokens, MAX_TOKENS),
         bytes_sent=_at_most("outcome.bytes_sent", message.bytes_sent, MAX_BYTES),

@@ -64,6 +64,7 @@ def serve(settings: ServeSettings, announce: Announce) -> None:
     `announce` gets the lines for people and scripts: where the coordinator listens, and how to
     join. Raises `UserError`: ALREADY_RUNNING, STATE_FOLDER, PORT_IN_USE, BAD_CONFIG, SPEC_CHANGED.
     """
+    interpreter.one_heap()
     logs.begin(settings.log_format, settings.log_level)
     anyio.run(_serve, settings, announce, backend_options={"use_uvloop": True})
 
