@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from coordinator.limits import Buckets, Rate, address_of
 from coordinator.web.replies import refusal
 
 log = logging.getLogger(__name__)
@@ -15,6 +18,8 @@ log = logging.getLogger(__name__)
 MOST_PATH = 512
 MOST_QUERY = 1024
 """Bytes, as they travel."""
+REQUESTS_OF_ADDRESS = Rate(per_second=50, at_once=500)
+"""Of one address, behind which a class of students may be; not of this machine's own."""
 MOST_HEADER_BYTES = 16 << 10
 
 SECURITY_HEADERS = {
@@ -38,8 +43,9 @@ class Guard:
     What goes wrong inside is logged, and the client gets one line.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, rate: Rate = REQUESTS_OF_ADDRESS) -> None:
         self._app = app
+        self._buckets = Buckets(rate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -53,7 +59,7 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        refused = _refused(scope)
+        refused = self._too_many(scope) or _refused(scope)
         if refused is not None:
             await refused(scope, receive, guarded_send)
             return
@@ -68,6 +74,16 @@ class Guard:
                 raise
             line = "a bug of ours; the coordinator's log has more"
             await refusal(500, line)(scope, receive, guarded_send)
+
+    def _too_many(self, scope: Scope) -> Response | None:
+        host = (scope.get("client") or ("", 0))[0]
+        address = address_of(f"ipv6:[{host}]:0" if ":" in host else f"ipv4:{host}:0")
+        now = asyncio.get_running_loop().time()
+        wait = math.ceil(self._buckets.take(address, now)) if address and host else 0
+        if not wait:
+            return None
+        line = f"too many requests from your address; try again in {wait} s"
+        return refusal(429, line, {"Retry-After": str(wait)})
 
 
 def _refused(scope: Scope) -> Response | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -14,14 +15,17 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import negative_data_rejection
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from coordinator import intake
+from coordinator.limits import Rate
 from coordinator.provenance import PROVENANCE
 from coordinator.web import connections
 from coordinator.web.api import Questions, api
 from coordinator.web.connections import crowded
 from coordinator.web.description import describe
-from coordinator.web.guard import MOST_PATH
+from coordinator.web.guard import MOST_PATH, Guard
 from tests.reporting import identity, round_message, signed_report
 from tests.spectators import Stage, eventually, stage
 
@@ -180,6 +184,31 @@ def test_odd_requests_get_one_line(at: Stage, request_: bytes, status: int) -> N
             error = json.loads(file.read(length))["error"]
     assert error
     assert "\n" not in error
+
+
+def test_an_address_that_asks_too_often_is_told_when_to_come_again() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("here")(scope, receive, send)
+
+    async def ask() -> None:
+        guard = Guard(app, Rate(per_second=0.1, at_once=2))
+
+        async def statuses(host: str) -> list[int]:
+            transport = httpx.ASGITransport(guard, client=(host, 1))
+            async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+                answers = [await client.get("/") for _ in range(3)]
+            if answers[-1].status_code == 429:
+                assert 0 < int(answers[-1].headers["retry-after"]) <= 10
+                assert "too many requests" in answers[-1].json()["error"]
+            return [it.status_code for it in answers]
+
+        assert await statuses("203.0.113.7") == [200, 200, 429]
+        assert await statuses("203.0.113.8") == [200, 200, 429]
+        assert await statuses("2001:db8::1") == [200, 200, 429]
+        assert await statuses("2001:db8::2") == [429, 429, 429], "of the same household"
+        assert await statuses("127.0.0.1") == [200, 200, 200], "a proxy may stand here"
+
+    asyncio.run(ask())
 
 
 def hung_up(client: socket.socket) -> bool:
