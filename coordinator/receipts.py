@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from coordinator.domain import Outcome, Receipt
 from coordinator.rosters import Roster
 
-KEPT_WORDS = 50_000
-"""Of one run's peers on its newest rounds, in memory; about 400 bytes each."""
+KEPT_WORDS = 20_000
+"""Of one run's peers on its newest rounds, in memory; about 600 bytes each."""
 NO_MEMBER = "left out: no member of this round, as others tell"
 NO_WORK = "no inner work yet"
 """What peers say of a member that has only listened."""
@@ -146,8 +146,15 @@ class _Round:
         return {outcome.peer_id} | (self.members if len(self.told) > 1 else set())
 
     def tell(self, teller: str, roster: Roster) -> set[str]:
+        """Whose receipts may change: everybody who has to do with the same attempt."""
         self.told.setdefault(roster, set()).add(teller)
-        return self.named
+        attempt = roster.attempt
+        members = (it.members for it in self.told if it.attempt == attempt)
+        return (
+            {entry.peer_id for entries in members for entry in entries}
+            | {name for name, word in self.words.items() if word.attempt == attempt}
+            | {name for name, it in self.recalled.items() if it.attempt == attempt}
+        )
 
     @property
     def named(self) -> set[str]:
