@@ -151,13 +151,13 @@ def test_a_killed_coordinator_is_told_of_and_the_page_heals_when_it_is_back(
     state = ("--demo", "--state-dir", str(home.path / "another"))
     server = start_server(home, *state)
     try:
-        report(server, 0)
         with open_run(browser, server) as visit:
             page = visit.page
+            # the helper that counts them has ended: it takes long, and would outlive a kill
+            expect(page.locator("#model")).to_contain_text("1.04 million", timeout=90_000)
+            report(server, 0)
             expect(page.locator("#connection")).to_have_text("live")
             expect(page.locator("#live")).to_have_text("1")
-            # its helper that counts them has ended: imports take long, and it would outlive a kill
-            expect(page.locator("#model")).to_contain_text("1.04 million", timeout=60_000)
             server.kill()
             expect(page.get_by_role("alert")).to_contain_text("does not answer")
             expect(page).to_have_title(re.compile("^⚠ lost"))
