@@ -23,12 +23,13 @@ _ADDRESS = re.compile(
 
 def dialable(addresses: Iterable[str]) -> tuple[str, ...]:
     """Those of `addresses` that are libp2p multiaddresses with a host, a port and a peer id."""
-    return tuple(address for address in addresses if _is_dialable(address))
+    # no long one reaches the cache: strangers send what they like
+    return tuple(it for it in addresses if len(it) <= MAX_ADDRESS_LENGTH and _is_dialable(it))
 
 
 @lru_cache(maxsize=20_000)  # a coordinator is told the same ones every few seconds
 def _is_dialable(address: str) -> bool:
-    match = _ADDRESS.fullmatch(address) if len(address) <= MAX_ADDRESS_LENGTH else None
+    match = _ADDRESS.fullmatch(address)
     if match is None or int(match["port"]) > 65535:
         return False
     peers = [peer for peer in (match[4], match[5]) if peer]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from swarmpb import addresses
 from swarmpb.addresses import MAX_ADDRESS_LENGTH, dialable
 
 PEER = "/p2p/QmbhAjCwooHQDNwiHKFGRydDwNKQwrtwRWXArDEeCZXVUv"
@@ -58,3 +59,9 @@ def test_an_address_that_a_peer_announces_is_kept(address: str) -> None:
 def test_anything_else_is_not(address: str) -> None:
     good = f"/ip4/10.0.0.1/tcp/1{PEER}"
     assert dialable([address, good]) == (good,)
+
+
+def test_long_addresses_of_strangers_are_not_kept_in_memory() -> None:
+    before = addresses._is_dialable.cache_info().currsize
+    assert dialable([f"/dns/{'a' * 10_000}/tcp/4000/p2p/{'Qm' + 'a' * 44}"]) == ()
+    assert addresses._is_dialable.cache_info().currsize == before
