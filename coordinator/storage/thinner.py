@@ -18,7 +18,7 @@ from coordinator.storage.thinned import Thinned
 from coordinator.storage.thinning import Keep, Stored, next_moment, receipts_horizon, sparser
 from coordinator.storage.upsert import adding, raising
 
-STEP_ROWS = 500
+STEP_ROWS = 200
 """Removed in one transaction: a few milliseconds."""
 LOOKED_AT = 2000
 """Of the oldest attempts, in one pass."""
