@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 THIN_SECONDS = 300.0
 STEPS = 4
-"""Of thinning, each time, in one transaction: about 10 ms. Reports wait for no more."""
+"""Of thinning, each time, in one transaction: about 20 ms, for which reports wait."""
 
 
 class Upkeep:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, literal, select
 
 from coordinator.history import DAY, HOUR
 from coordinator.storage import schema
@@ -95,30 +95,26 @@ class Thinner:
         """
         with self._database.transaction() as connection:
             for table in (schema.receipts, schema.words):
-                rows = connection.execute(
-                    select(table.c.peer, table.c.round)
-                    .where(table.c.attempt == attempt)
-                    .order_by(table.c.peer)
-                    .limit(STEP_ROWS)
-                ).all()
-                if not rows:
+                of_attempt = table.c.attempt == attempt
+                by_peer = select(table.c.peer).where(of_attempt).order_by(table.c.peer)
+                if connection.scalar(by_peer.limit(1)) is None:
                     continue
-                self._raise_marks(connection, rows)
-                connection.execute(
-                    delete(table).where(table.c.attempt == attempt, table.c.peer <= rows[-1].peer)
-                )
+                beyond = connection.scalar(by_peer.offset(STEP_ROWS).limit(1))
+                some = of_attempt if beyond is None else of_attempt & (table.c.peer < beyond)
+                self._raise_marks(connection, table, some)
+                connection.execute(delete(table).where(some))
                 return True
         return False
 
-    def _raise_marks(self, connection: Connection, rows: Sequence[Row[int, int]]) -> None:
-        empty = dict.fromkeys((*schema.CREDITS, "missed_round", "late"), 0)
-        connection.execute(
-            raising(connection, schema.totals, "thinned_round"),
-            [
-                {"peer": row.peer, **empty, "missed_reason": "", "thinned_round": row.round}
-                for row in rows
-            ],
-        )
+    def _raise_marks(self, connection: Connection, table: Table, some: ColumnElement[bool]) -> None:
+        totals = schema.totals
+        values = {
+            "peer": table.c.peer,
+            "thinned_round": table.c.round,
+            "missed_reason": literal(""),
+        }
+        rows = select(*(values.get(it.name, literal(0)) for it in totals.c)).where(some)
+        connection.execute(raising(connection, totals, rows, "thinned_round"))
         self._peers.forget()
 
     # ---- attempts --------------------------------------------------------------------------

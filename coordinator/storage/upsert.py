@@ -6,8 +6,9 @@ Each statement is made once: SQLAlchemy takes longer to make one than SQLite to 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Select, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 Insert = sqlite.Insert | postgresql.Insert
@@ -28,15 +29,13 @@ def adding(connection: Connection, table: Table, *columns: str) -> Insert:
     return _adding(connection.dialect.name, table, columns)
 
 
-def raising(connection: Connection, table: Table, column: str) -> Insert:
-    """An insertion that leaves the row with the same primary key, but for a lesser column."""
-    return _raising(connection.dialect.name, table, column)
+def raising(connection: Connection, table: Table, rows: Select[Any], column: str) -> Insert:
+    """An insertion of selected rows, by all columns in order, for one column of rows there are.
 
-
-@cache
-def _raising(dialect: str, table: Table, column: str) -> Insert:
-    made = _insertion(dialect, table)
-    return made.on_conflict_do_update(
+    Where a row has the primary key already, only that column is replaced, if it is less.
+    """
+    made = _insertion(connection.dialect.name, table)
+    return made.from_select([it.name for it in table.c], rows).on_conflict_do_update(
         index_elements=_key(table),
         set_={column: made.excluded[column]},
         where=made.excluded[column] > table.c[column],
