@@ -24,6 +24,7 @@ from swarmpb.receipts import MAX_RECEIPT_BYTES, read_receipt, sign_receipt
 from swarmpb.signing import BadSignatureError, SigningKey
 from swarmpb.spec import preset
 from swarmpb.v1 import coordinator_pb2
+from tests.reporting import outcome, report
 
 OWNER, KEY, OTHER = (SigningKey.generate() for _ in range(3))
 RUN = RunIdentity("demo", b"h" * 32, OWNER.public_key)
@@ -117,6 +118,8 @@ def counter(tmp_path: Path) -> Iterator[Counter]:
 def test_a_peers_receipts_come_signed_the_newest_first(counter: Counter) -> None:
     rounds = range(1, MAX_RECEIPTS + 11)
     kept = [Receipt(ANNA, it, b"a", 300, 300, True, "", True, 3, 1000.5) for it in rounds]
+    told = [outcome(it, ANNA, attempt=b"a") for it in rounds]
+    counter.store.keep_all([report(told, peer_id=ANNA)])
     counter.store.receipts.keep("demo", kept)
     counter.authority.grant_itself(counter.run, OWNER)
     newest = counter.ask()
