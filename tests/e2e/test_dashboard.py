@@ -333,6 +333,18 @@ WATCH_UPDATES = """() => {
 }"""
 
 
+def test_a_coordinator_without_a_stream_to_spare_is_asked_instead(
+    browser: Browser, large: str
+) -> None:
+    with visiting(browser, large) as visit:
+        page = visit.page
+        page.route("**/stream", lambda route: route.fulfill(status=503, json={"error": "full"}))
+        page.reload()
+        expect(page.locator("#connection")).to_have_text("live, every few seconds")
+        expect(page.get_by_role("alert")).to_be_hidden()
+        expect(page.locator("#condition")).to_have_text("Training")
+
+
 def test_nothing_is_asked_while_the_tab_is_hidden(browser: Browser, large: str) -> None:
     with visiting(browser, large) as visit:
         page = visit.page

@@ -66,6 +66,9 @@ function lineOf(event) {
   if (event.peer_id)
     text.append(" · ", element("a", { href: peerPath(RUN_ID, event.peer_id) }, element("bdi", { text: nameOf(event) })));
   const told = words(event.text);
-  if (told && told !== event.kind) text.append(element("span", { class: "muted", text: ` · ${told}` }));
+  const name = event.peer_id ? nameOf(event) : "";
+  // "carla is lost: …" goes on after the link that names her
+  const rest = name && told.startsWith(`${name} `) ? told.slice(name.length) : told && ` · ${told}`;
+  if (rest) text.append(element("span", { class: "muted", text: rest }));
   return element("li", {}, time, element("span", { class: `glyph ${tone}`.trim(), "aria-hidden": "true", text: sign }), text);
 }
