@@ -250,7 +250,8 @@ def start_server(home: Home, *arguments: str) -> Server:
     options = ("--grpc-port", "--p2p-port", "--http-port")
     ports = [it for option in options if option not in arguments for it in (option, "0")]
     process = subprocess.Popen(
-        [COORDINATOR, "serve", *ports, *arguments],
+        # what it still writes is what somebody should look at
+        [COORDINATOR, "serve", "--log-level", "warning", *ports, *arguments],
         env=home.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
