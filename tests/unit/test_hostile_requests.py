@@ -97,12 +97,8 @@ def test_the_owners_own_mistakes(
 ) -> None:
     owner = office.administration
     invite = admin_pb2.CreateInviteRequest(run_id=run_id, uses=number % 2**32, seconds=number)
-    wish = admin_pb2.SetRunStateRequest(
-        run_id=run_id,
-        state=state,
-        reason=peer,
-        cooldown_tokens=number,  # type: ignore[arg-type]  # any number may come
-    )
+    fields: dict[str, Any] = {"run_id": run_id, "state": state, "reason": peer}
+    wish = admin_pb2.SetRunStateRequest(cooldown_tokens=number, **fields)
     for work in (
         lambda: owner.set_state(wish),
         lambda: owner.invite(invite),
