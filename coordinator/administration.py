@@ -57,6 +57,8 @@ class Administration:
         self._authority = authority
         self._kept = kept
         self._now = now
+        self.forget_model: Callable[[Run], None] = lambda run: None
+        """Removes what is kept of the model of a run that is deleted."""
 
     # ---- runs --------------------------------------------------------------------------
 
@@ -100,6 +102,7 @@ class Administration:
             )
         self._tombstones.add(run.spec_hash)
         self._service.delete(run.run_id)
+        self.forget_model(run)
         log.warning("run %s is deleted", run_id)
 
     def pass_time(self) -> None:

@@ -33,23 +33,27 @@ EndedRuns = Callable[[], Awaitable[Sequence[Run]]]
 
 
 class KeptModels:
-    """The folder of kept models, one folder for each run."""
+    """The folder of kept models, one folder for each run.
+
+    Its name has the spec in it: a run that was deleted may be followed by another of its name.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def place(self, run_id: str) -> Path:
+    def place(self, run_id: str, spec_hash: bytes) -> Path:
         """Where a run's model is, or would be."""
-        return self._folder / run_id
+        return self._folder / f"{run_id}-{spec_hash.hex()[:12]}"
 
-    def has(self, run_id: str) -> bool:
+    def has(self, run_id: str, spec_hash: bytes) -> bool:
         """Whether it is here, whole."""
-        return (self.place(run_id) / FACTS_FILE).is_file()
+        return (self.place(run_id, spec_hash) / FACTS_FILE).is_file()
 
-    def forget(self, run_id: str) -> None:
-        """Remove it. `OSError` if the disk does not let go."""
-        if self.place(run_id).exists():
-            shutil.rmtree(self.place(run_id))
+    def forget(self, run_id: str, spec_hash: bytes) -> None:
+        """Remove it, if it is here. `OSError` if the disk does not let go."""
+        place = self.place(run_id, spec_hash)
+        if place.exists():
+            shutil.rmtree(place)
 
 
 class ModelKeeper:
@@ -63,38 +67,50 @@ class ModelKeeper:
         self._ended = ended
         self._initial_peers = tuple(initial_peers)
         self._admit = admit
-        self._tries: dict[str, int] = {}
-        self._retry_at: dict[str, float] = {}
+        self._tries: dict[bytes, int] = {}
+        """By the run's spec, as all here."""
+        self._retry_at: dict[bytes, float] = {}
 
-    def wants(self, run_id: str) -> bool:
+    def wants(self, run: Run) -> bool:
         """Whether the peers of a run that has ended shall stay for its model."""
-        return self._tries.get(run_id, 0) < MAX_TRIES and not self._models.has(run_id)
+        tried = self._tries.get(run.spec_hash, 0)
+        return tried < MAX_TRIES and not self._models.has(run.run_id, run.spec_hash)
+
+    def forget(self, run: Run) -> None:
+        """Remove what is kept of a run's model; said, if the disk does not let go."""
+        try:
+            self._models.forget(run.run_id, run.spec_hash)
+        except OSError as error:
+            log.warning("the model of run %s could not be removed: %s", run.run_id, error)
 
     async def keep(self) -> None:
         """Watch for runs that end, until cancelled."""
         while True:
             for run in await self._ended():
-                if not self._models.has(run.run_id) and self._is_due(run.run_id):
+                if not self._models.has(run.run_id, run.spec_hash) and self._is_due(run):
                     await self._fetch(run)
             await anyio.sleep(LOOK_SECONDS)
 
-    def _is_due(self, run_id: str) -> bool:
-        return anyio.current_time() >= self._retry_at.get(run_id, 0.0)
+    def _is_due(self, run: Run) -> bool:
+        return anyio.current_time() >= self._retry_at.get(run.spec_hash, 0.0)
 
     async def _fetch(self, run: Run) -> None:
-        run_id, place = run.run_id, self._models.place(run.run_id)
-        self._tries[run_id] = self._tries.get(run_id, 0) + 1
-        export = Export(run_id, signed_spec(run), self._initial_peers, place)
+        place = self._models.place(run.run_id, run.spec_hash)
+        tries = self._tries[run.spec_hash] = self._tries.get(run.spec_hash, 0) + 1
+        export = Export(run.run_id, signed_spec(run), self._initial_peers, place)
         try:
             await run_export(export, self._admit, log.info)
         except (UserError, RefusedError, OSError) as error:
-            pause = RETRY_SECONDS * 2.0 ** min(self._tries[run_id] - 1, 6)
-            self._retry_at[run_id] = anyio.current_time() + pause
+            pause = RETRY_SECONDS * 2.0 ** min(tries - 1, 6)
+            self._retry_at[run.spec_hash] = anyio.current_time() + pause
             log.warning(
-                "the model of run %s is not kept yet: %s; next try in %.0f s", run_id, error, pause
+                "the model of run %s is not kept yet: %s; next try in %.0f s",
+                run.run_id,
+                error,
+                pause,
             )
         else:
-            log.info("the model of run %s is kept in %s", run_id, export.folder)
+            log.info("the model of run %s is kept in %s", run.run_id, export.folder)
 
 
 async def run_export(export: Export, admit: Admit, tell: Callable[[str], None]) -> None:

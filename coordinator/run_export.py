@@ -30,9 +30,9 @@ def export_run(
     Raises `UserError`: STATE_FOLDER for a folder that is neither, SWARM_UNREACHABLE.
     """
     check_folder(folder)
-    if kept.has(info.run_id):
+    if kept.has(info.run_id, info.spec.hash):
         tell("the run has ended: taking the model that its coordinator kept")
-        return _copy(kept.place(info.run_id), folder)
+        return _copy(kept.place(info.run_id, info.spec.hash), folder)
     export = Export(info.run_id, info.spec, tuple(info.initial_peers), folder)
     with Exporter(export, admit) as exporter:
         return exporter.run(tell)

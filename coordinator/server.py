@@ -153,6 +153,7 @@ async def _running(
         servicer = CoordinatorServicer(desk, admissions, restoring, observatory.reports)
         coordinator_pb2_grpc.add_CoordinatorServicer_to_server(servicer, server)
         administration = Administration(service, authority, store.membership, tombstones, CLOCK.now)
+        administration.forget_model = keeper.forget
         admin = AdminServicer(desk, administration, admissions)
         admin_pb2_grpc.add_AdminServicer_to_server(admin, server)
         health = Health(server)

@@ -70,8 +70,8 @@ class CoordinatorService:
         self._limits = limits or Limits()
         self._haste = Buckets(REPORTS_OF_PEER)
         self._rows = HourlyRows()
-        self.wants_model: Callable[[str], bool] = lambda run_id: False
-        """Whether the peers of a run that has ended shall stay for its model; by run id."""
+        self.wants_model: Callable[[Run], bool] = lambda run: False
+        """Whether the peers of a run that has ended shall stay for its model."""
         self._runs = {run.run_id: run for run in store.runs()}
         self._ledgers = {run_id: read_ledger(store, run_id) for run_id in self._runs}
         self.pace = Pace(live_at_the_end(self._ledgers.values()), now())
@@ -277,10 +277,11 @@ class CoordinatorService:
         return replace(answer, wanted_rosters=wanted)
 
     def _acknowledged(self, after: PeerState, report: Report) -> Acknowledgement:
+        run = self._runs[report.run_id]
         return Acknowledgement(
             after.sequence,
             after.taken_row if after.journal == report.peer.journal else 0,
-            model_wanted=self._has_ended(report.run_id) and self.wants_model(report.run_id),
+            model_wanted=self._has_ended(run.run_id) and self.wants_model(run),
             orders=self._orders_for(report),
         )
 

@@ -57,7 +57,7 @@ def run_demo(request: DemoRequest, console: Console) -> None:
         try:
             with View(console) as view:
                 progress = demo.play(view)
-            folders.save_model()
+            folders.save_model(demo.spec_hash)
             summary, ends = demo.summary(progress), demo.ends()
         except DemoFailed as error:
             raise UserError(Exit.DEMO_FAILED, f"{error}; logs: {folders.logs}") from error
@@ -115,6 +115,10 @@ class Demo:
         """What counts as progress, as it was last time,"""
         self._moved = self._began
         """and when it last changed."""
+
+    @property
+    def spec_hash(self) -> bytes:
+        return self._spec.hash()
 
     def play(self, view: View) -> coordinator_pb2.RunProgress:
         """From nothing to the end of all peers; the run's progress then.

@@ -84,11 +84,11 @@ class Folders:
     def state(self, name: str) -> Path:
         return self._states / name
 
-    def save_model(self) -> None:
+    def save_model(self, spec_hash: bytes) -> None:
         """Take the model that the coordinator kept, if it has."""
         kept = KeptModels(self.state("coordinator") / "models")
-        if kept.has(RUN_ID):
-            kept.place(RUN_ID).rename(self.model)
+        if kept.has(RUN_ID, spec_hash):
+            kept.place(RUN_ID, spec_hash).rename(self.model)
 
     def remove_states(self) -> None:
         """Identities, caches and checkpoints: of no use once their processes are gone."""

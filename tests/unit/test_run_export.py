@@ -24,6 +24,7 @@ from swarmpb.v1 import coordinator_pb2, membership_pb2, swarm_pb2
 
 FACTS = {"run_id": "demo", "round": 7}
 SPEC = preset("demo").canonical()
+DEMO = Run("demo", SPEC, b"hash", b"owner", b"signed", "", 1, 0)
 
 WRITES = """
 request = json.loads(sys.stdin.readline())
@@ -63,7 +64,9 @@ def an_export(folder: Path) -> Export:
 
 def run_info() -> coordinator_pb2.RunInfo:
     return coordinator_pb2.RunInfo(
-        run_id="demo", spec=coordinator_pb2.SignedSpec(spec=SPEC), initial_peers=["/ip4/…"]
+        run_id="demo",
+        spec=coordinator_pb2.SignedSpec(spec=SPEC, hash=b"hash"),
+        initial_peers=["/ip4/…"],
     )
 
 
@@ -85,9 +88,10 @@ def test_the_model_of_a_run_that_ended_is_the_one_that_was_kept(
 ) -> None:
     played(monkeypatch, DIES)
     kept = KeptModels(tmp_path / "kept")
-    kept.place("demo").mkdir(parents=True)
-    (kept.place("demo") / FACTS_FILE).write_text(json.dumps(FACTS))
-    (kept.place("demo") / "model.safetensors").write_bytes(b"weights")
+    place = kept.place("demo", b"hash")
+    place.mkdir(parents=True)
+    (place / FACTS_FILE).write_text(json.dumps(FACTS))
+    (place / "model.safetensors").write_bytes(b"weights")
     for _ in range(2):  # the second time it takes the place of the first copy
         assert export_run(run_info(), kept, tmp_path / "model", everybody, print) == FACTS
     assert (tmp_path / "model" / "model.safetensors").read_bytes() == b"weights"
@@ -154,7 +158,7 @@ class EndedRuns:
         if not self._left:
             raise _SeenEnoughError
         self._left -= 1
-        return [Run("demo", SPEC, b"hash", b"owner", b"signed", "", 1, 0)]
+        return [DEMO]
 
 
 class _SeenEnoughError(Exception):
@@ -169,11 +173,23 @@ async def test_the_model_of_a_run_that_ends_is_fetched_once(
     monkeypatch.setattr("coordinator.model_keeper.LOOK_SECONDS", 0.0)
     models = KeptModels(tmp_path)
     keeper = ModelKeeper(models, EndedRuns(looks=3), (), everybody)
-    assert keeper.wants("demo")
+    assert keeper.wants(DEMO)
     with pytest.raises(_SeenEnoughError):
         await keeper.keep()
-    assert models.has("demo")
-    assert not keeper.wants("demo")
+    assert models.has("demo", b"hash")
+    assert not models.has("demo", b"another"), "of a run of its name that was deleted"
+    assert not keeper.wants(DEMO)
+
+
+def test_the_model_of_a_run_that_is_deleted_goes_with_it(tmp_path: Path) -> None:
+    models = KeptModels(tmp_path)
+    place = models.place("demo", b"hash")
+    place.mkdir()
+    (place / FACTS_FILE).write_text("{}")
+    keeper = ModelKeeper(models, EndedRuns(looks=0), (), everybody)
+    for _ in range(2):
+        keeper.forget(DEMO)
+        assert not place.exists()
 
 
 @pytest.mark.anyio
@@ -186,7 +202,7 @@ async def test_peers_are_not_kept_waiting_for_a_model_that_cannot_be_had(
     keeper = ModelKeeper(KeptModels(tmp_path), EndedRuns(looks=MAX_TRIES), (), everybody)
     with pytest.raises(_SeenEnoughError):
         await keeper.keep()
-    assert not keeper.wants("demo")
+    assert not keeper.wants(DEMO)
     assert "not kept yet: nobody is there" in caplog.text
 
 
