@@ -1,6 +1,6 @@
 """A PostgreSQL server for tests: Debian's, in a temporary folder, reached by a Unix socket only.
 
-Without its programs the tests that need it are skipped, unless REQUIRE_POSTGRESQL is set, as
+Without its programs the tests that need it are skipped, unless MURMURATION_REQUIRE_ALL is set, as
 `.ci/run` does.
 """
 
@@ -40,7 +40,7 @@ def running_server() -> Iterator[str]:
     folder = programs()
     if folder is None:
         why = "PostgreSQL is not installed: apt-get install postgresql"
-        if os.environ.get("REQUIRE_POSTGRESQL"):
+        if os.environ.get("MURMURATION_REQUIRE_ALL"):
             pytest.fail(why)
         pytest.skip(why)
     with tempfile.TemporaryDirectory(prefix="pg-") as name:
