@@ -1,14 +1,16 @@
 """The first that every gRPC call meets: how often its address asks, and how slowly its body comes.
 
 gRPC reads a request before it asks us, for as long as the caller likes; so each method of one
-request is served as one that takes a stream, of which the first message is awaited here.
+request is served as one that takes a stream, of which the first message is awaited here. An answer
+that has no end takes one of few places, for all calls together have a bound that reports need.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -37,12 +39,13 @@ class CallGate(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler
+        if handler is None:
+            return None
         method = handler_call_details.method.rpartition("/")[2]
-        if handler.response_streaming:
+        if handler.request_streaming or handler.response_streaming:
+            answer = handler.stream_stream or handler.unary_stream
             return grpc.stream_stream_rpc_method_handler(
-                self._streaming(handler.unary_stream, method),
+                self._streaming(answer, method, asked_once=not handler.request_streaming),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
@@ -58,15 +61,30 @@ class CallGate(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    def _streaming(self, answer: Any, method: str) -> Any:
-        async def guarded(_requests: object, context: Context) -> AsyncIterator[Any]:
-            async for message in answer(await self._body(context, method), context):
-                yield message
+    def _streaming(self, answer: Any, method: str, asked_once: bool) -> Any:
+        async def guarded(requests: object, context: Context) -> None:
+            address = address_of(context.peer())
+            if not asked_once:
+                await self._take(context, address, method)
+            if not self._limits.open_stream(address):
+                await context.abort(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, "too many open streams; close some"
+                )
+            try:
+                asked = await self._body(context, method) if asked_once else requests
+                told = answer(asked, context)
+                if inspect.isawaitable(told):  # it writes by itself, as gRPC's own Watch does
+                    await told
+                    return
+                async for message in told:
+                    await context.write(message)
+            finally:
+                self._limits.stream_ended(address)
 
         return guarded
 
-    async def _body(self, context: Context, method: str) -> Any:
-        address = address_of(context.peer())
+    async def _take(self, context: Context, address: str, method: str) -> None:
+        """End a call of an address that calls too often."""
         wait = self._limits.take(address, method, self._now())
         if wait:
             context.set_trailing_metadata(pushback(wait))
@@ -74,6 +92,10 @@ class CallGate(grpc.aio.ServerInterceptor):
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"too many calls from your address; try again in {math.ceil(wait)} s",
             )
+
+    async def _body(self, context: Context, method: str) -> Any:
+        address = address_of(context.peer())
+        await self._take(context, address, method)
         if not self._limits.await_body(address):
             context.set_trailing_metadata(pushback(self._body_seconds))
             await context.abort(

@@ -18,7 +18,7 @@ can make the coordinator *write* is bounded apart from this, whoever asks and ho
 from __future__ import annotations
 
 import ipaddress
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -49,6 +49,10 @@ BODIES_AWAITED = 256
 """Calls of one address whose request is still on its way, at one time."""
 BODY_SECONDS = 10.0
 """A request that is not here by then is given up."""
+STREAMS_OF_ADDRESS = 16
+"""Answers without an end at one time: who watches its health, or asks what it can be asked."""
+STREAMS = 256
+"""Of all addresses together: an open one takes the place of a report."""
 KEYS_KEPT = 32_768
 
 
@@ -83,6 +87,7 @@ class CallLimits:
         self._calls = Buckets(CALLS_OF_ADDRESS)
         self._methods = {method: Buckets(rate) for method, rate in OF_ADDRESS.items()}
         self._awaited: dict[str, int] = {}
+        self._streams = Counter[str]()
 
     def take(self, address: str, method: str, now: float) -> float:
         """Whether an address may call a method: 0, or in how many seconds it may."""
@@ -105,6 +110,20 @@ class CallLimits:
         left = self._awaited.pop(address) - 1
         if left:
             self._awaited[address] = left
+
+    def open_stream(self, address: str) -> bool:
+        """Whether an address may hold one more stream open; if so, `stream_ended` follows."""
+        if address:
+            held = self._streams[address]
+            if held >= STREAMS_OF_ADDRESS or self._streams.total() >= STREAMS:
+                return False
+            self._streams[address] += 1
+        return True
+
+    def stream_ended(self, address: str) -> None:
+        """By whatever."""
+        self._streams[address] -= 1
+        self._streams = +self._streams  # those that have none are not kept in mind
 
 
 def address_of(caller: str) -> str:

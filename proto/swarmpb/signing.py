@@ -21,6 +21,9 @@ from swarmpb.v1 import swarm_pb2
 
 _PADDING = padding.PKCS1v15()
 _KEY_BITS = (2048, 4096)
+_EXPONENT = 65537
+"""That of all libp2p keys. A signer may choose one so long that a check takes a thousand times as
+long as this one's."""
 
 
 class BadSignatureError(ValueError):
@@ -103,6 +106,8 @@ def open_envelope(envelope: swarm_pb2.Envelope, kind: str) -> tuple[str, bytes]:
         raise BadSignatureError("the public key cannot be read") from error
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in _KEY_BITS:
         raise BadSignatureError("the public key is not RSA with 2048 or 4096 bits")
+    if key.public_numbers().e != _EXPONENT:
+        raise BadSignatureError(f"the public key's exponent is not {_EXPONENT}")
     try:
         key.verify(
             envelope.signature, _signed_bytes(kind, envelope.payload), _PADDING, hashes.SHA256()

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.call_gate import CallGate
+from coordinator.health import Health
 from coordinator.limits import (
     BODIES_AWAITED,
     CALLS_OF_ADDRESS,
     OF_ADDRESS,
+    STREAMS,
+    STREAMS_OF_ADDRESS,
     Buckets,
     CallLimits,
     Rate,
     address_of,
 )
+from coordinator.servicer import MAX_CALLS
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +110,11 @@ def test_a_caller_is_counted_by_what_it_cannot_change_at_will(caller: str, addre
 class Strangers(CallLimits):
     """Limits for which this machine is no other than the rest."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.given_back = asyncio.Event()
+        """Set once a stream has ended."""
+
     def take(self, address: str, method: str, now: float) -> float:
         return super().take(address or "stranger", method, now)
 
@@ -111,6 +123,13 @@ class Strangers(CallLimits):
 
     def body_came(self, address: str) -> None:
         super().body_came(address or "stranger")
+
+    def open_stream(self, address: str) -> bool:
+        return super().open_stream(address or "stranger")
+
+    def stream_ended(self, address: str) -> None:
+        super().stream_ended(address or "stranger")
+        self.given_back.set()
 
 
 class Runs(coordinator_pb2_grpc.CoordinatorServicer):
@@ -125,12 +144,14 @@ async def guarded(limits: CallLimits, body_seconds: float) -> AsyncIterator[grpc
     gate = CallGate(limits, lambda: 0.0, body_seconds)
     server = grpc.aio.server(interceptors=[gate])
     coordinator_pb2_grpc.add_CoordinatorServicer_to_server(Runs(), server)
+    health = Health(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield channel
     finally:
+        await health.stop()
         await server.stop(0)
 
 
@@ -163,3 +184,35 @@ async def test_a_request_that_never_comes_is_given_up() -> None:
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         limits.body_came("stranger")
         assert await stub.ListRuns(coordinator_pb2.ListRunsRequest()) is not None
+
+
+def test_streams_held_open_from_everywhere_leave_room_for_reports() -> None:
+    limits = CallLimits()
+    addresses = [f"10.0.0.{number}" for number in range(100)]
+    held = sum(limits.open_stream(it) for it in addresses for _ in range(STREAMS_OF_ADDRESS + 1))
+    assert held == STREAMS < MAX_CALLS / 4
+    assert limits.open_stream(""), "whoever works on this machine itself"
+    limits.stream_ended(addresses[0])
+    assert limits.open_stream("10.9.9.9")
+
+
+async def test_nobody_takes_all_places_by_watching_and_a_watcher_that_goes_gives_its_back() -> None:
+    limits = Strangers()
+    async with guarded(limits, 10.0) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        ask = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        watching = [watch(health_pb2.HealthCheckRequest()) for _ in range(STREAMS_OF_ADDRESS)]
+        for call in watching:
+            assert (await call.read()).status == health_pb2.HealthCheckResponse.SERVING
+        for one_more in (watch(health_pb2.HealthCheckRequest()), ask(iter([request]))):
+            with pytest.raises(grpc.aio.AioRpcError, match="too many open streams") as refused:
+                await one_more.read()
+            assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        stub = coordinator_pb2_grpc.CoordinatorStub(channel)
+        await stub.ListRuns(coordinator_pb2.ListRunsRequest())
+        watching[0].cancel()
+        await limits.given_back.wait()
+        assert (await ask(iter([request])).read()).HasField("list_services_response")
+        for call in watching:
+            call.cancel()

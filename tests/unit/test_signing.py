@@ -45,6 +45,17 @@ def rsa_key(bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
+def costly_key() -> object:
+    """A public key with an exponent as long as its modulus: a check of it takes 30 ms."""
+    modulus = rsa_key(2048).public_key().public_numbers().n
+
+    class Author:
+        def public_key(self) -> rsa.RSAPublicKey:
+            return rsa.RSAPublicNumbers(modulus - 2, modulus).public_key()
+
+    return Author()
+
+
 @pytest.mark.parametrize("author", [ANNA, BERT, identity(2)])
 def test_a_peer_id_is_the_one_that_libp2p_gives(author: PeerIdentity) -> None:
     assert author.peer_id == PeerID.from_identity(author.to_bytes()).to_base58()
@@ -162,6 +173,7 @@ def test_a_signature_that_is_none_is_refused(signature: bytes) -> None:
 OTHER_KEYS: dict[str, Callable[[], object]] = {
     "a 1024 bit key": lambda: rsa_key(1024),
     "a 3072 bit key": lambda: rsa_key(3072),
+    "a key that takes long to check": costly_key,
     "elliptic curve": lambda: ec.generate_private_key(ec.SECP384R1()),
     "Ed25519": ed25519.Ed25519PrivateKey.generate,
     "Ed448": ed448.Ed448PrivateKey.generate,
