@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 import sys
 
 _M_ARENA_MAX = -8
 """As malloc.h has it."""
+MOST_FILES = 65_536
 SWITCH_SECONDS = 0.0005
 """How long one thread keeps another waiting: the event loop only hands on, often and little at a
 time, while the service's thread works. Python's own is ten times that."""
@@ -23,6 +25,18 @@ def one_heap() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def many_connections() -> None:
+    """To be called before anything listens: as many open files as this machine lets us have.
+
+    Strangers' connections count too, and systems begin with 1024; a coordinator that has no more
+    could neither be reached nor open a file.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def settle() -> None:

@@ -65,6 +65,7 @@ def serve(settings: ServeSettings, announce: Announce) -> None:
     join. Raises `UserError`: ALREADY_RUNNING, STATE_FOLDER, PORT_IN_USE, BAD_CONFIG, SPEC_CHANGED.
     """
     interpreter.one_heap()
+    interpreter.many_connections()
     logs.begin(settings.log_format, settings.log_level)
     anyio.run(_serve, settings, announce, backend_options={"use_uvloop": True})
 

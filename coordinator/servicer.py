@@ -28,7 +28,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_metadata_size", 8 << 10),
     # of one connection; a benchmark's peers share a few
     ("grpc.max_concurrent_streams", 1024),
-    # who is gone without a word, who says nothing, and who pings all the time
+    # who never greets, who is gone without a word, who says nothing, and who pings all the time
+    ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_connection_idle_ms", 600_000),
