@@ -10,10 +10,9 @@ from typing import Any
 import click
 
 from coordinator import config
-from coordinator.cli_backup import backup, restore
-from coordinator.cli_events import events
-from coordinator.cli_observing import observing
-from coordinator.cli_options import (
+from coordinator.commands.backup import backup, restore
+from coordinator.commands.events import events
+from coordinator.commands.options import (
     PORT,
     database_option,
     endpoint,
@@ -21,8 +20,9 @@ from coordinator.cli_options import (
     ip_address,
     public_keys,
 )
-from coordinator.cli_people import invite, peers
-from coordinator.cli_runs import run
+from coordinator.commands.people import invite, peers
+from coordinator.commands.runs import run
+from coordinator.commands.serve_options import observing
 from swarmpb.endpoints import Endpoint
 from swarmpb.exits import Exit, UserError
 from swarmpb.version import SOFTWARE_VERSION

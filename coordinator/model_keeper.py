@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from coordinator.domain import RefusedError, Run
 from coordinator.exporting import Admit, Export, Exporter
-from coordinator.wire import signed_spec
+from coordinator.rpc.wire import signed_spec
 from swarmpb.exits import UserError
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from coordinator.client import AdminClient
+from coordinator.commands.client import AdminClient
 from swarmpb.exits import Exit, UserError
 from swarmpb.membership import RunIdentity, read_charter, sign_charter
 from swarmpb.signing import BadSignatureError, SigningKey

@@ -16,35 +16,37 @@ from pathlib import Path
 import anyio
 import grpc
 
-from coordinator import admin_token, finding, interpreter, logs
-from coordinator.admin import AdminServicer
-from coordinator.administration import Administration
-from coordinator.admission import Admissions
-from coordinator.authority import Authority
+from coordinator import finding, interpreter
 from coordinator.beside import beside, watch_time
-from coordinator.call_gate import CallGate
 from coordinator.config import ServeSettings
-from coordinator.desk import Desk
 from coordinator.dht_peer import Whereabouts, keep_in_touch, start_dht_peer
-from coordinator.disk import disk_trouble
 from coordinator.domain import Run, SpecChangedError
-from coordinator.health import Health
 from coordinator.limits import CallLimits
-from coordinator.listening import bind, bind_grpc, check_port, dialled_host, host_port
+from coordinator.membership import admin_token
+from coordinator.membership.administration import Administration
+from coordinator.membership.admission import Admissions
+from coordinator.membership.authority import Authority
+from coordinator.membership.restoring import Restoring, Tombstones
 from coordinator.model_keeper import KeptModels, ModelKeeper
-from coordinator.observing import Observatory
-from coordinator.parameter_counts import ParameterCounts
-from coordinator.reading import Reading
+from coordinator.operators import logs
+from coordinator.operators.disk import disk_trouble
+from coordinator.operators.health import Health
+from coordinator.operators.observing import Observatory
+from coordinator.operators.webhooks import Webhooks, load_secret
 from coordinator.registration import known_owner, load_authority_key, load_owner_key, sign
-from coordinator.restoring import Restoring, Tombstones
-from coordinator.sampling import Sampling
+from coordinator.rpc.admin import AdminServicer
+from coordinator.rpc.call_gate import CallGate
+from coordinator.rpc.desk import Desk
+from coordinator.rpc.listening import bind, bind_grpc, check_port, dialled_host, host_port
+from coordinator.rpc.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
+from coordinator.rpc.transport import Transport, transport
 from coordinator.service import CoordinatorService
-from coordinator.servicer import MAX_CALLS, SERVER_OPTIONS, CoordinatorServicer
+from coordinator.spectators.parameter_counts import ParameterCounts
+from coordinator.spectators.reading import Reading
+from coordinator.spectators.sampling import Sampling
 from coordinator.storage.store import Store
-from coordinator.transport import Transport, transport
-from coordinator.upkeep import Upkeep
+from coordinator.storage.upkeep import Upkeep
 from coordinator.web.serving import dashboard
-from coordinator.webhooks import Webhooks, load_secret
 from peer.runtime import RuntimeFolder
 from peer.swarm.clock import CLOCK
 from swarmpb.endpoints import Endpoint, JoinLink

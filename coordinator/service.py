@@ -10,9 +10,6 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from coordinator.authority import Authority
-from coordinator.batches import by_run, one_of_each_peer
-from coordinator.credits import Credits
 from coordinator.domain import (
     Acknowledgement,
     BusyError,
@@ -26,17 +23,20 @@ from coordinator.domain import (
     StorageError,
     UnknownRunError,
 )
-from coordinator.event_log import EventLog
+from coordinator.happenings.event_log import EventLog
 from coordinator.happenings.watch import Expected
-from coordinator.intake import read_report
-from coordinator.kept_ledger import read_ledger
 from coordinator.limits import REPORTS_OF_PEER, Buckets
-from coordinator.pace import Pace
-from coordinator.progress import Ledger, after_report, live_at_the_end
-from coordinator.receipts import Change
-from coordinator.refusals import NotAdmittedError
-from coordinator.room import HourlyRows, Limits, Room
-from coordinator.signed_specs import require_same, verified
+from coordinator.membership.authority import Authority
+from coordinator.membership.refusals import NotAdmittedError
+from coordinator.membership.signed_specs import require_same, verified
+from coordinator.reports.batches import by_run, one_of_each_peer
+from coordinator.reports.credits import Credits
+from coordinator.reports.intake import read_report
+from coordinator.reports.kept_ledger import read_ledger
+from coordinator.reports.pace import Pace
+from coordinator.reports.progress import Ledger, after_report, live_at_the_end
+from coordinator.reports.receipts import Change
+from coordinator.reports.room import HourlyRows, Limits, Room
 from coordinator.storage.store import Store
 from peer.swarm.clock import CLOCK
 from swarmpb.membership import RunState, StandingOrders

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator.administration import Administration
-from coordinator.admission import Admissions
-from coordinator.authority import Authority
+from coordinator.membership.administration import Administration
+from coordinator.membership.admission import Admissions
+from coordinator.membership.authority import Authority
+from coordinator.membership.restoring import Restoring, Tombstones
 from coordinator.registration import sign
-from coordinator.restoring import Restoring, Tombstones
 from coordinator.service import CoordinatorService
 from coordinator.storage.store import Store
 from swarmpb.membership import RunIdentity, sign_charter

@@ -15,10 +15,10 @@ from typing import TypeVar
 
 import anyio
 
-from coordinator.listening import bind
-from coordinator.reading import Reading
 from coordinator.registration import sign
+from coordinator.rpc.listening import bind
 from coordinator.service import CoordinatorService
+from coordinator.spectators.reading import Reading
 from coordinator.storage.store import Store
 from coordinator.web.serving import dashboard
 from coordinator.web.stream import Streams

@@ -12,7 +12,7 @@ from platformdirs import user_cache_path
 from rich.console import Console
 
 from coordinator.atomic import write_text
-from coordinator.client import AdminClient, CoordinatorClient
+from coordinator.commands.client import AdminClient, CoordinatorClient
 from coordinator.demo.interrupts import Interrupts
 from coordinator.demo.script import Script, demo_spec
 from coordinator.demo.summary import PeerEnd, Summary, describe, fault, summarize

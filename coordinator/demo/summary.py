@@ -6,9 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from coordinator.display import byte_size, text_seen
+from coordinator.commands.display import byte_size, text_seen
 from coordinator.domain import Coverage
-from coordinator.wire import coverage_of
+from coordinator.rpc.wire import coverage_of
 from swarmpb.v1 import coordinator_pb2
 
 

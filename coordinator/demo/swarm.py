@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from coordinator.admin_token import read_token
 from coordinator.config import TOKEN_FILE
 from coordinator.demo.child import Child
+from coordinator.membership.admin_token import read_token
 from coordinator.model_keeper import KeptModels
 from peer.runtime import RuntimeFolder
 from swarmpb.exits import Exit, UserError

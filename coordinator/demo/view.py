@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.display import count, percent
+from coordinator.commands.display import count, percent
 from swarmpb.v1 import coordinator_pb2
 
 _OTHER_LINES = 9

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from coordinator.domain import Event, EventKind, Outcome
 from coordinator.happenings.happening import Allowance, Happening, span
 from coordinator.happenings.presence import HOUR, Presence
-from coordinator.progress import Ledger
-from coordinator.stalling import RECENT_ROUNDS, is_stalled
+from coordinator.happenings.stalling import RECENT_ROUNDS, is_stalled
+from coordinator.reports.progress import Ledger
 from swarmpb.spec import RoundSpec
 
 SETTLING_SECONDS = 15.0

@@ -14,8 +14,8 @@ from coordinator.domain import Event, EventKind, Report
 from coordinator.happenings.happening import Allowance, Happening
 from coordinator.happenings.presence import HOUR, Presence
 from coordinator.happenings.rounds import ALARMS_TOLD, Agreement, Movement, VoidRounds
-from coordinator.pace import LOST_SECONDS
-from coordinator.progress import Ledger
+from coordinator.reports.pace import LOST_SECONDS
+from coordinator.reports.progress import Ledger
 from swarmpb.spec import RoundSpec
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, select
 
 from coordinator.domain import Receipt
 from coordinator.history import DAY, HOUR
-from coordinator.receipts import NOT_MISSED, Change, Credit
+from coordinator.reports.receipts import NOT_MISSED, Change, Credit
 from coordinator.storage import schema
 from coordinator.storage.database import Database
 from coordinator.storage.rows import SUMS, AttemptRow, AttemptRows, PeerRow, PeerRows, pieces

@@ -1,4 +1,4 @@
-"""The routes under `/api/v1`: questions in, JSON of `coordinator.views` out."""
+"""The routes under `/api/v1`: questions in, JSON of `coordinator.spectators.views` out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
-from coordinator import views
-from coordinator.looking_back import LookingBack
-from coordinator.participants import Column, Wanted
-from coordinator.provenance import PROVENANCE, Source
-from coordinator.reading import Reading
+from coordinator.spectators import views
+from coordinator.spectators.looking_back import LookingBack
+from coordinator.spectators.participants import Column, Wanted
+from coordinator.spectators.provenance import PROVENANCE, Source
+from coordinator.spectators.reading import Reading
 from coordinator.web.answers import Answer, Answers, packed
 from coordinator.web.event_stream import MEDIA_TYPE, EventStream
 from coordinator.web.replies import reply

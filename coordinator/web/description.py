@@ -9,8 +9,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from coordinator import views
-from coordinator.provenance import source_of
+from coordinator.spectators import views
+from coordinator.spectators.provenance import source_of
 
 ERROR = {
     "type": "object",

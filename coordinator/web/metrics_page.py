@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from coordinator.metrics import CONTENT_TYPE, Metrics
+from coordinator.operators.metrics import CONTENT_TYPE, Metrics
 
 FRESH_SECONDS = 1.0
 """Whoever asks sooner gets the page of before: strangers may ask, too."""

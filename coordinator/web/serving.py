@@ -13,9 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from coordinator.config import TlsFiles
-from coordinator.metering import HttpMeter
-from coordinator.metrics import Metrics
-from coordinator.reading import Reading
+from coordinator.operators.metering import HttpMeter
+from coordinator.operators.metrics import Metrics
+from coordinator.spectators.reading import Reading
 from coordinator.web.answers import Answers
 from coordinator.web.api import Questions
 from coordinator.web.app import build_app

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from coordinator import views
 from coordinator.domain import RefusedError, UnknownRunError
-from coordinator.reading import News, Reading
+from coordinator.spectators import views
+from coordinator.spectators.reading import News, Reading
 from coordinator.web.connections import is_loopback
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from coordinator.backup import back_up, key_files, restore
 from coordinator.config import ServeSettings
 from coordinator.domain import Event, EventKind, Member, Validation
 from coordinator.storage import schema
+from coordinator.storage.backup import back_up, key_files, restore
 from coordinator.storage.store import Store
 from swarmpb.exits import Exit, UserError
 from tests.contract.stores import RUN, Where

@@ -18,9 +18,9 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from coordinator import intake
 from coordinator.limits import Rate
-from coordinator.provenance import PROVENANCE
+from coordinator.reports import intake
+from coordinator.spectators.provenance import PROVENANCE
 from coordinator.web import connections
 from coordinator.web.api import Questions, api
 from coordinator.web.connections import crowded

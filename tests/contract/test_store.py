@@ -22,7 +22,7 @@ from coordinator.domain import (
     Validation,
 )
 from coordinator.history import DAY, HOUR
-from coordinator.receipts import Change
+from coordinator.reports.receipts import Change
 from coordinator.storage import schema
 from coordinator.storage.store import Store
 from tests.contract.stores import RUN, Where

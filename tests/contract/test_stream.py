@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from coordinator.domain import Event, EventKind, StorageError
-from coordinator.reading import Cursor, News
+from coordinator.spectators.reading import Cursor, News
 from coordinator.web import stream
 from coordinator.web.stream import QUEUED, Listener, Streams, TooManyListenersError
 from tests.spectators import Stage, eventually, stage

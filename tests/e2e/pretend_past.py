@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from coordinator.looking_back import LookingBack
-from coordinator.views import (
+from coordinator.spectators.looking_back import LookingBack
+from coordinator.spectators.views import (
     Leaderboard,
     LeaderLine,
     LossPoint,

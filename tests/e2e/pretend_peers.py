@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from coordinator.views import Participant
+from coordinator.spectators.views import Participant
 
 ROUNDS = 2_140
 ROUND_SECONDS = 372.0

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from coordinator.domain import UnknownPeerError, UnknownRunError
-from coordinator.participants import Wanted
-from coordinator.reading import Cursor, News, Reading
-from coordinator.views import (
+from coordinator.spectators.participants import Wanted
+from coordinator.spectators.reading import Cursor, News, Reading
+from coordinator.spectators.views import (
     EventLine,
     Events,
     Leaderboard,

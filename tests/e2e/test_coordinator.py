@@ -15,11 +15,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from coordinator.admin_token import bearer, read_token
-from coordinator.client import AdminClient
+from coordinator.commands.client import AdminClient
 from coordinator.config import TOKEN_FILE
+from coordinator.membership.admin_token import bearer, read_token
 from coordinator.registration import Publication, publish, sign
-from coordinator.servicer import MAX_REQUEST_BYTES
+from coordinator.rpc.servicer import MAX_REQUEST_BYTES
 from swarmpb.exits import Exit, UserError
 from swarmpb.membership import RunIdentity, read_orders
 from swarmpb.signing import PeerIdentity, SigningKey
@@ -391,7 +391,7 @@ def test_every_command_has_an_example(home: Home, command: tuple[str, ...]) -> N
 
 def test_asking_imports_nothing_heavy() -> None:
     script = (
-        "import sys, coordinator.cli, coordinator.client, coordinator.display;"
+        "import sys, coordinator.cli, coordinator.commands.client, coordinator.commands.display;"
         "print(sorted({'torch', 'hivemind', 'transformers', 'sqlalchemy'} & set(sys.modules)))"
     )
     shown = subprocess.run(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.domain import ForeignRunError
-from coordinator.refusals import (
+from coordinator.membership.refusals import (
     InvalidCharterError,
     InvalidRequestError,
     NoOnePeerError,

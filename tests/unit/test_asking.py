@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.asking import (
+from coordinator.reports.asking import (
     A_REPLY,
     MOST_TELLERS,
     OPEN_ATTEMPTS,

@@ -10,7 +10,6 @@ from unittest import mock
 
 import pytest
 
-from coordinator.batches import one_of_each_peer
 from coordinator.domain import (
     Acknowledgement,
     ForgedReportError,
@@ -18,9 +17,10 @@ from coordinator.domain import (
     StorageError,
     UnknownRunError,
 )
-from coordinator.progress import Ledger
 from coordinator.registration import sign
-from coordinator.room import HourlyRows, Limits, Room
+from coordinator.reports.batches import one_of_each_peer
+from coordinator.reports.progress import Ledger
+from coordinator.reports.room import HourlyRows, Limits, Room
 from coordinator.service import Answer, CoordinatorService
 from coordinator.storage.store import Store
 from swarmpb.signing import SigningKey

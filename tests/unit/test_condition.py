@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.condition import Situation, condition, seconds_left
+from coordinator.spectators.condition import Situation, condition, seconds_left
 from swarmpb.spec import preset
 
 SPEC = preset("internet").round

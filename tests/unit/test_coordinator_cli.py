@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from coordinator.cli import PlainErrors
-from coordinator.display import byte_size, count, percent, seconds_ago, text_seen
+from coordinator.commands.display import byte_size, count, percent, seconds_ago, text_seen
 from coordinator.domain import Coverage
 from swarmpb.exits import Exit, UserError
 

@@ -14,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from coordinator import intake
 from coordinator.domain import (
     Coverage,
     ForeignRunError,
@@ -25,10 +24,11 @@ from coordinator.domain import (
     SpecChangedError,
     UnknownRunError,
 )
-from coordinator.intake import MAX_OUTCOMES, MAX_REASON
-from coordinator.listening import dialled_host, host_port
 from coordinator.registration import sign
-from coordinator.room import Limits
+from coordinator.reports import intake
+from coordinator.reports.intake import MAX_OUTCOMES, MAX_REASON
+from coordinator.reports.room import Limits
+from coordinator.rpc.listening import dialled_host, host_port
 from coordinator.service import CoordinatorService
 from coordinator.storage.store import Store
 from swarmpb.signing import SigningKey

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.domain import Event, EventKind, StorageError
-from coordinator.event_log import MOST_UNKEPT, EventLog
+from coordinator.happenings.event_log import MOST_UNKEPT, EventLog
 from coordinator.happenings.happening import Happening
 from coordinator.registration import sign
 from coordinator.service import CoordinatorService

@@ -12,14 +12,14 @@ from typing import Any, cast
 
 import pytest
 
-from coordinator.authority import Authority
-from coordinator.cli_events import _line, _object, told_events
-from coordinator.client import AdminClient
-from coordinator.desk import Desk
+from coordinator.commands.client import AdminClient
+from coordinator.commands.events import _line, _object, told_events
 from coordinator.domain import EventKind, UnknownRunError
-from coordinator.event_stream import PAGE, events
 from coordinator.happenings.happening import Happening
+from coordinator.membership.authority import Authority
 from coordinator.registration import sign
+from coordinator.rpc.desk import Desk
+from coordinator.rpc.event_stream import PAGE, events
 from coordinator.service import CoordinatorService
 from coordinator.storage.store import Store
 from swarmpb.exits import Exit, UserError

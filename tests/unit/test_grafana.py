@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from coordinator.domain import Event, EventKind
-from coordinator.metrics import RUN_FIGURES, Metrics
+from coordinator.operators.metrics import RUN_FIGURES, Metrics
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "murmuration.json"

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from coordinator.domain import Event, EventKind, Outcome, Report
 from coordinator.happenings.presence import START_SECONDS, TOLD_OF_A_PEER
 from coordinator.happenings.rounds import ALARMS_TOLD, SETTLING_SECONDS, VOIDS_SECONDS, VOIDS_TOLD
+from coordinator.happenings.stalling import patience
 from coordinator.happenings.watch import Expected, RunWatch
-from coordinator.pace import LOST_SECONDS
-from coordinator.progress import Ledger
-from coordinator.stalling import patience
+from coordinator.reports.pace import LOST_SECONDS
+from coordinator.reports.progress import Ledger
 from swarmpb.spec import preset
 from tests.reporting import DIGEST, OTHER_DIGEST, outcome, report
 

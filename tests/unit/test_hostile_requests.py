@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordinator.desk import _STATUS
+from coordinator.rpc.desk import _STATUS
 from coordinator.storage.store import Store
 from swarmpb.v1 import admin_pb2, membership_pb2
 from tests.owner import Office

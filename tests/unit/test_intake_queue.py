@@ -18,7 +18,7 @@ from coordinator.domain import (
     RefusedError,
     StorageError,
 )
-from coordinator.intake_queue import IntakeQueue, QueueLimits
+from coordinator.reports.intake_queue import IntakeQueue, QueueLimits
 from swarmpb.v1 import swarm_pb2
 
 pytestmark = pytest.mark.anyio

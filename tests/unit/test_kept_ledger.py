@@ -9,9 +9,9 @@ from unittest import mock
 
 import pytest
 
-from coordinator import kept_ledger
 from coordinator.history import DAY
 from coordinator.registration import sign
+from coordinator.reports import kept_ledger
 from coordinator.service import CoordinatorService
 from coordinator.storage.store import Store
 from coordinator.storage.thinning import Keep

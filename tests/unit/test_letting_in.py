@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from coordinator.admission import FRESH_SECONDS, MAX_REQUEST_BYTES
 from coordinator.domain import ForgedReportError, UnknownRunError
-from coordinator.refusals import (
+from coordinator.membership.admission import FRESH_SECONDS, MAX_REQUEST_BYTES
+from coordinator.membership.refusals import (
     InvalidRequestError,
     NotAdmittedError,
     NotInChargeError,
     RunStateError,
 )
-from coordinator.run_life import Plan
+from coordinator.membership.run_life import Plan
 from coordinator.storage.store import Store
 from swarmpb.membership import RunState, id_digest, read_certificate, read_orders
 from swarmpb.signing import BadSignatureError, SigningKey

@@ -14,8 +14,6 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.call_gate import CallGate
-from coordinator.health import Health
 from coordinator.limits import (
     BODIES_AWAITED,
     CALLS_OF_ADDRESS,
@@ -27,7 +25,9 @@ from coordinator.limits import (
     Rate,
     address_of,
 )
-from coordinator.servicer import MAX_CALLS
+from coordinator.operators.health import Health
+from coordinator.rpc.call_gate import CallGate
+from coordinator.rpc.servicer import MAX_CALLS
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc
 
 pytestmark = pytest.mark.anyio

@@ -14,9 +14,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator import logs
 from coordinator.config import LogFormat
 from coordinator.domain import Event, EventKind
+from coordinator.operators import logs
 
 FORGED = 'anna\ncoordinator: all is well\r\n{"event": "all is well"}\x1b[2J'
 

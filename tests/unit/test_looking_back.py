@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from coordinator.domain import UnknownRunError
-from coordinator.looking_back import LookingBack
-from coordinator.participants import Wanted, page
-from coordinator.progress import Ledger
-from coordinator.reading import Reading
 from coordinator.registration import sign
-from coordinator.sampling import SAMPLE_SECONDS, Sampling
+from coordinator.reports.progress import Ledger
 from coordinator.service import CoordinatorService
+from coordinator.spectators.looking_back import LookingBack
+from coordinator.spectators.participants import Wanted, page
+from coordinator.spectators.reading import Reading
+from coordinator.spectators.sampling import SAMPLE_SECONDS, Sampling
 from coordinator.storage.store import Store
 from swarmpb.signing import SigningKey
 from swarmpb.spec import preset

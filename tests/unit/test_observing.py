@@ -16,17 +16,17 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from coordinator.admission import Admissions
-from coordinator.authority import Authority
-from coordinator.desk import Desk
 from coordinator.domain import Acknowledgement, InvalidReportError, RefusedError, StorageError
-from coordinator.health import SERVICES, Health
-from coordinator.metering import REFUSALS_LOGGED, TakeMeter, result_of
-from coordinator.metrics import Metrics
-from coordinator.observing import Observatory
+from coordinator.membership.admission import Admissions
+from coordinator.membership.authority import Authority
+from coordinator.operators.health import SERVICES, Health
+from coordinator.operators.metering import REFUSALS_LOGGED, TakeMeter, result_of
+from coordinator.operators.metrics import Metrics
+from coordinator.operators.observing import Observatory
 from coordinator.registration import sign
+from coordinator.rpc.desk import Desk
+from coordinator.rpc.servicer import CoordinatorServicer
 from coordinator.service import CoordinatorService
-from coordinator.servicer import CoordinatorServicer
 from coordinator.storage.store import Store
 from swarmpb.signing import SigningKey
 from swarmpb.spec import preset

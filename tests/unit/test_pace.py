@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from coordinator.pace import (
+from coordinator.reports.pace import (
     LIVE_SECONDS,
     LONGEST_SECONDS,
     LOST_SECONDS,
@@ -15,7 +15,7 @@ from coordinator.pace import (
     Pace,
     report_seconds,
 )
-from coordinator.progress import Ledger, live_at_the_end
+from coordinator.reports.progress import Ledger, live_at_the_end
 from peer.reporter import LONGEST_REPORT_SECONDS, REPORT_SECONDS, obeyed, pause
 from tests.reporting import peer
 

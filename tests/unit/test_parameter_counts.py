@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from coordinator import parameter_counts
 from coordinator.domain import Run
-from coordinator.parameter_counts import ParameterCounts
+from coordinator.spectators import parameter_counts
+from coordinator.spectators.parameter_counts import ParameterCounts
 from swarmpb.spec import preset
 
 

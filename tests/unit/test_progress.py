@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from coordinator.domain import Outcome, PeerState, RunFacts, Validation
-from coordinator.pace import LIVE_SECONDS
-from coordinator.progress import ROUNDS_SHOWN, Ledger
-from coordinator.receipts import ReceiptBook
-from coordinator.tally import DIGESTS_COUNTED
+from coordinator.reports.pace import LIVE_SECONDS
+from coordinator.reports.progress import ROUNDS_SHOWN, Ledger
+from coordinator.reports.receipts import ReceiptBook
+from coordinator.reports.tally import DIGESTS_COUNTED
 from tests.reporting import DIGEST, OTHER_DIGEST, outcome, peer
 
 NOW = 1000.0

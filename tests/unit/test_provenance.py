@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 
-from coordinator import display, views
-from coordinator.provenance import PROVENANCE, source_of
+from coordinator.commands import display
+from coordinator.spectators import views
+from coordinator.spectators.provenance import PROVENANCE, source_of
 from swarmpb.v1 import coordinator_pb2
 
 NO_FIGURES = {

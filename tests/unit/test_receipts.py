@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.domain import Outcome, Receipt
-from coordinator.receipts import NO_MEMBER, Change, Credit, ReceiptBook
+from coordinator.reports.receipts import NO_MEMBER, Change, Credit, ReceiptBook
 from coordinator.rosters import Roster, RosterEntry
 from tests.reporting import DIGEST, OTHER_DIGEST, entry, outcome, roster
 

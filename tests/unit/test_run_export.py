@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from coordinator import exporting
+from coordinator.commands.run_export import export_run
 from coordinator.domain import Run
 from coordinator.exporting import Export, Exporter
 from coordinator.model_keeper import FACTS_FILE, MAX_TRIES, KeptModels, ModelKeeper
-from coordinator.run_export import export_run
 from swarmpb.exits import Exit, UserError
 from swarmpb.spec import preset
 from swarmpb.v1 import coordinator_pb2, membership_pb2, swarm_pb2

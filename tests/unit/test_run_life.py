@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.refusals import RunStateError
-from coordinator.run_life import Course, Plan, change, ended, told_by_most
+from coordinator.membership.refusals import RunStateError
+from coordinator.membership.run_life import Course, Plan, change, ended, told_by_most
 from swarmpb.membership import RunState
 
 DRAFT, OPEN, PAUSED = RunState.DRAFT, RunState.OPEN, RunState.PAUSED

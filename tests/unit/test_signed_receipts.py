@@ -11,13 +11,13 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from coordinator.authority import Authority, identity
-from coordinator.desk import Desk
 from coordinator.domain import Receipt, Run
-from coordinator.refusals import NotInChargeError
+from coordinator.membership.authority import Authority, identity
+from coordinator.membership.refusals import NotInChargeError
 from coordinator.registration import sign
+from coordinator.rpc.desk import Desk
+from coordinator.rpc.servicer import MAX_RECEIPTS, CoordinatorServicer
 from coordinator.service import CoordinatorService
-from coordinator.servicer import MAX_RECEIPTS, CoordinatorServicer
 from coordinator.storage.store import Store
 from swarmpb.membership import RunIdentity
 from swarmpb.receipts import MAX_RECEIPT_BYTES, read_receipt, sign_receipt

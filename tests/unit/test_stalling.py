@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.stalling import SHORTEST_PATIENCE, is_stalled, patience
+from coordinator.happenings.stalling import SHORTEST_PATIENCE, is_stalled, patience
 from swarmpb.spec import preset
 
 INTERNET = preset("internet").round

@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from coordinator.config import ServeSettings, TlsFiles
-from coordinator.transport import OWN_DAYS, Transport, ensure_own, read, transport
+from coordinator.rpc.transport import OWN_DAYS, Transport, ensure_own, read, transport
 from swarmpb.channels import Unreachable, channel, trust
 from swarmpb.endpoints import Endpoint
 from swarmpb.exits import Exit, UserError

@@ -17,7 +17,7 @@ from coordinator.registration import sign
 from coordinator.service import CoordinatorService
 from coordinator.storage.store import Store
 from coordinator.storage.thinning import Keep
-from coordinator.upkeep import STEPS, THIN_SECONDS, Upkeep
+from coordinator.storage.upkeep import STEPS, THIN_SECONDS, Upkeep
 from swarmpb.signing import SigningKey
 from swarmpb.spec import preset
 from tests.reporting import identity, round_message, signed_report

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from coordinator.domain import Event, EventKind
-from coordinator.webhooks import (
+from coordinator.operators.webhooks import (
     Delivered,
     Endpoint,
     Persistence,
