@@ -33,8 +33,9 @@ from coordinator.reports.batches import by_run, one_of_each_peer
 from coordinator.reports.credits import Credits
 from coordinator.reports.intake import read_report
 from coordinator.reports.kept_ledger import read_ledger
+from coordinator.reports.live_peers import live_at_the_end
 from coordinator.reports.pace import Pace
-from coordinator.reports.progress import Ledger, after_report, live_at_the_end
+from coordinator.reports.progress import Ledger, after_report
 from coordinator.reports.receipts import Change
 from coordinator.reports.room import HourlyRows, Limits, Room
 from coordinator.storage.store import Store
@@ -74,7 +75,7 @@ class CoordinatorService:
         """Whether the peers of a run that has ended shall stay for its model."""
         self._runs = {run.run_id: run for run in store.runs()}
         self._ledgers = {run_id: read_ledger(store, run_id) for run_id in self._runs}
-        self.pace = Pace(live_at_the_end(self._ledgers.values()), now())
+        self.pace = Pace(live_at_the_end(it.peers for it in self._ledgers.values()), now())
         self.events = EventLog(store.events, now)
         for run_id, run in self._runs.items():
             self.events.watch(run, self._ledgers[run_id])
@@ -156,7 +157,7 @@ class CoordinatorService:
 
     def peers_live(self, run_id: str) -> int:
         """How many peers of a run are live now; `UnknownRunError` if there is no such run."""
-        return len(self.ledger(run_id).peers_live(self._now()))
+        return self.ledger(run_id).count_live(self._now())
 
     def progress(self, run_id: str) -> RunFacts:
         """The progress of a run now; `UnknownRunError` if there is no such run."""

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from coordinator.domain import Coverage
 from coordinator.membership.run_life import NAMES
-from coordinator.reports.progress import GONE_PHASES
+from coordinator.reports.live_peers import GONE_PHASES
 from coordinator.rpc.wire import coverage_of
 from swarmpb.v1 import coordinator_pb2, membership_pb2
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from coordinator.domain import Event, EventKind, PeerState
 from coordinator.happenings.happening import Allowance, Happening, span
+from coordinator.reports.live_peers import GONE_PHASES
 from coordinator.reports.pace import LOST_SECONDS
-from coordinator.reports.progress import GONE_PHASES
 
 START_SECONDS = 60.0
 """What peers have to find a coordinator that was away; they try every 20 s at least."""

@@ -8,10 +8,9 @@ and it keeps only the newest rounds, so that it needs no more memory either.
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
-from statistics import median
 from typing import TypeVar
 
 from coordinator.domain import (
@@ -24,16 +23,13 @@ from coordinator.domain import (
     Validation,
 )
 from coordinator.history import Attempt, RoundCounts
-from coordinator.reports.pace import LIVE_SECONDS, LONGEST_SECONDS
+from coordinator.reports.live_peers import GONE_PHASES, LivePeers, is_heard
+from coordinator.reports.pace import LIVE_SECONDS
 from coordinator.reports.receipts import NO_CREDIT, Change, Credit
 from coordinator.reports.tally import Tally
+from coordinator.reports.traffic import Traffic
 
-GONE_PHASES = frozenset({"stopped", "left"})
-_AN_INTERVAL = 1.25 * LONGEST_SECONDS
-"""In which a live peer of however large a swarm reports."""
 ROUNDS_SHOWN = 200
-TRAFFIC_SAMPLES = 10_000
-"""The median of traffic is over this many of the newest (peer, committed round) pairs."""
 KEPT_TALLIES = 2000
 """Rounds and void attempts in memory, the highest ones; of the rest there are counts."""
 
@@ -58,6 +54,9 @@ class Ledger:
         self.addresses: dict[str, tuple[str, ...]] = {}
         """By peer id, since this coordinator started."""
         self.coverage: Coverage | None = None
+        self._live = LivePeers()
+        self._newest: PeerState | None = None
+        """The peer that was heard of last; None: it is to be looked for."""
         self._kept = kept
         self._floor: tuple[int, bool] | None = None
         """The highest place of a tally that was let go of."""
@@ -73,7 +72,7 @@ class Ledger:
         self._credits: defaultdict[str, Credit] = defaultdict(Credit)
         self._run_tokens: dict[str, int] = {}
         """By peer, the most that it said were merged in the run."""
-        self._traffic: deque[int] = deque(maxlen=TRAFFIC_SAMPLES)
+        self._traffic = Traffic()
         self._disagreeing: set[int] = set()
         self._first_validation: Validation | None = None
         self._newest_validation: Validation | None = None
@@ -96,7 +95,7 @@ class Ledger:
                 self.round = max(self.round, attempt.round)
                 if attempt.included:
                     mean = attempt.bytes_sent // attempt.included
-                    self._traffic.extend([mean] * attempt.included)
+                    self._traffic.add([mean] * attempt.included)
             else:
                 key = attempt.attempt or attempt.round
                 self._void[key] = self._insert(Tally.recalled(attempt))
@@ -113,11 +112,20 @@ class Ledger:
         """Take a peer's present state in place of the one before."""
         self.peers[peer.peer_id] = peer
         self.round = max(self.round, peer.round)
+        self._live.see(peer)
+        newest = self._newest
+        if newest is not None and peer.received_at >= newest.received_at:
+            self._newest = peer
+        elif newest is not None and peer.peer_id == newest.peer_id:
+            self._newest = None  # the clock went back
 
     def forget(self, peer_id: str) -> None:
         """Drop a peer from the list; what it added to the run's rounds stays."""
         del self.peers[peer_id]
         self.addresses.pop(peer_id, None)
+        self._live.forget(peer_id)
+        if self._newest is not None and self._newest.peer_id == peer_id:
+            self._newest = None
 
     def cover(self, coverage: Coverage) -> None:
         """Take the newest round's coverage; of equal rounds the first word stands."""
@@ -155,11 +163,27 @@ class Ledger:
 
     def is_live(self, peer: PeerState, now: float) -> bool:
         """Whether the peer reported in the last seconds before `now` and has not left since."""
-        return now - peer.received_at < self.live_seconds and peer.phase not in GONE_PHASES
+        heard = is_heard(peer.received_at, now, self.live_seconds)
+        return heard and peer.phase not in GONE_PHASES
 
     def peers_live(self, now: float) -> list[PeerState]:
-        """The live peers at `now` (unix seconds)."""
-        return [peer for peer in self.peers.values() if self.is_live(peer, now)]
+        """The live peers at `now` (unix seconds), in no order."""
+        return self._live_at(now).all()
+
+    def count_live(self, now: float) -> int:
+        """How many they are."""
+        return len(self._live_at(now))
+
+    def _live_at(self, now: float) -> LivePeers:
+        self._live.pass_time(now, self.live_seconds)
+        return self._live
+
+    @property
+    def heard_at(self) -> float | None:
+        """When any peer reported last (unix seconds); None: there is no peer."""
+        if self._newest is None:
+            self._newest = max(self.peers.values(), key=lambda it: it.received_at, default=None)
+        return self._newest.received_at if self._newest is not None else None
 
     @property
     def tokens(self) -> int:
@@ -217,20 +241,20 @@ class Ledger:
 
     def headline(self, now: float) -> RunFacts:
         """The run's progress without peers and rounds, which may be many."""
-        live = self.peers_live(now)
+        live = self._live_at(now)
         first, newest = self._first_validation, self._newest_validation
         return RunFacts(
             round=self.round,
             tokens=self._tokens,
-            tokens_per_second=sum(peer.tokens_per_second for peer in live),
+            tokens_per_second=live.tokens_per_second,
             peers_live=len(live),
-            train_loss=_mean_loss(live),
+            train_loss=live.train_loss,
             first_validation_loss=first.loss if first else None,
             validation_loss=newest.loss if newest else None,
             rounds_committed=len(self._committed) + self._older[True],
             rounds_void=len(self._void) + self._older[False],
             digests_agree=self.newest_disagreement is None,
-            bytes_sent_per_round=median(self._traffic) if self._traffic else 0.0,
+            bytes_sent_per_round=self._traffic.median,
             coverage=self.coverage,
             peers=(),
             rounds=(),
@@ -244,7 +268,7 @@ class Ledger:
         told = self._run_tokens.get(outcome.peer_id, 0)
         self._run_tokens[outcome.peer_id] = max(told, outcome.run_tokens)
         if outcome.included:
-            self._traffic.append(outcome.bytes_sent)
+            self._traffic.add([outcome.bytes_sent])
         tally = self._tally(self._committed, outcome.round, outcome)
         if tally is None:
             return
@@ -323,21 +347,3 @@ def after_report(known: PeerState | None, report: Report) -> PeerState:
     if known is None or told.sequence > known.sequence:
         return replace(told, taken_row=taken)
     return replace(known, taken_row=taken) if same else known
-
-
-def _mean_loss(peers: list[PeerState]) -> float | None:
-    """Training loss weighted by tokens per second; None if no training peer has one."""
-    weighed = [
-        (peer.tokens_per_second, peer.train_loss) for peer in peers if peer.train_loss is not None
-    ]
-    weight = sum(speed for speed, _ in weighed)
-    return sum(speed * loss for speed, loss in weighed) / weight if weight > 0 else None
-
-
-def live_at_the_end(ledgers: Iterable[Ledger]) -> int:
-    """Peers that were live when the coordinator that wrote these ledgers stopped."""
-    peers = [it for ledger in ledgers for it in ledger.peers.values()]
-    end = max((peer.received_at for peer in peers), default=0.0)
-    return sum(
-        end - peer.received_at < _AN_INTERVAL and peer.phase not in GONE_PHASES for peer in peers
-    )

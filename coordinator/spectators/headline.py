@@ -64,7 +64,7 @@ def line(run: Run, ledger: Ledger, wishes: Wishes, now: float) -> RunLine:
         description=run.description,
         state=wishes.state,
         created_at=run.created_at_ms / 1000,
-        peers_live=len(ledger.peers_live(now)),
+        peers_live=ledger.count_live(now),
         round=ledger.round,
         tokens=ledger.tokens,
         target_tokens=wishes.target_tokens,
@@ -89,7 +89,7 @@ def overview(
     word, reason = condition(
         _situation(facts, wishes, standing, peers_ever, since_commit), spec.round
     )
-    heard = max((peer.received_at for peer in ledger.peers.values()), default=None)
+    heard = ledger.heard_at
     coverage = facts.coverage
     chunks = coverage.pass_chunks if coverage else 0
     return RunOverview(

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from coordinator.reports.live_peers import live_at_the_end
 from coordinator.reports.pace import (
     LIVE_SECONDS,
     LONGEST_SECONDS,
@@ -15,7 +16,7 @@ from coordinator.reports.pace import (
     Pace,
     report_seconds,
 )
-from coordinator.reports.progress import Ledger, live_at_the_end
+from coordinator.reports.progress import Ledger
 from peer.reporter import LONGEST_REPORT_SECONDS, REPORT_SECONDS, obeyed, pause
 from tests.reporting import peer
 
@@ -76,7 +77,7 @@ def test_who_was_live_when_a_coordinator_stopped_is_known_however_long_it_was_aw
     ledger.see(peer("QmBert", received_at=NOW - 3))
     ledger.see(peer("QmCleo", received_at=NOW - 3, phase="left"))
     ledger.see(peer("QmDora", received_at=NOW - 100))
-    assert live_at_the_end([ledger, Ledger()]) == 2
+    assert live_at_the_end([ledger.peers, {}]) == 2
     assert live_at_the_end([]) == 0
 
 
