@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from coordinator.set_aside import set_aside
-from swarmpb.signing import PeerIdentity, write_private
+from swarmpb.files import write_private
+from swarmpb.signing import PeerIdentity
 
 if TYPE_CHECKING:
     from peer.swarm.libp2p import Libp2pNetwork

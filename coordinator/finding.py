@@ -10,10 +10,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordinator.atomic import write_text
 from coordinator.config import DEFAULT_ADDRESS
 from peer.runtime import running
 from swarmpb.endpoints import Endpoint, LinkError, parse_endpoint
+from swarmpb.files import write_private
 
 ENDPOINT_FILE = "endpoint.json"
 
@@ -30,7 +30,7 @@ class Whereabouts:
 def write(state_dir: Path, found: Whereabouts) -> None:
     """Tell the commands on this machine; `OSError` if the folder does not take it."""
     content = {"endpoint": str(found.endpoint), "public": str(found.public)}
-    write_text(state_dir / ENDPOINT_FILE, json.dumps(content, indent=1) + "\n")
+    write_private(state_dir / ENDPOINT_FILE, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def find(told: Endpoint | None, state_dir: Path) -> Whereabouts:

@@ -31,8 +31,9 @@ from peer.checkpoint_manifest import (
     StoredFile,
     parse_manifest,
 )
-from peer.files import file_digest, set_aside, sync
+from peer.files import file_digest, set_aside
 from peer.training.messages import SnapshotWritten
+from swarmpb.files import sync
 
 log = logging.getLogger(__name__)
 

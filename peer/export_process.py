@@ -24,14 +24,14 @@ from blake3 import blake3
 
 from peer.averaging.state import GlobalState
 from peer.exporting import Fetched, ModelFetcher
-from peer.files import write_whole
 from peer.members import Members
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Unreachable
 from swarmpb.addresses import is_loopback
 from swarmpb.exits import Exit, UserError
+from swarmpb.files import write_private, write_whole
 from swarmpb.membership import RunIdentity
-from swarmpb.signing import PeerIdentity, write_private
+from swarmpb.signing import PeerIdentity
 from swarmpb.spec import RunSpec, parse_canonical
 from swarmpb.v1 import membership_pb2
 

@@ -38,7 +38,8 @@ from peer.swarm.interface import Network, short
 from peer.training.options import TrainerOptions
 from swarmpb.endpoints import JoinLink, parse_endpoint
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import BadSignatureError, PeerIdentity, write_private
+from swarmpb.files import write_private
+from swarmpb.signing import BadSignatureError, PeerIdentity
 from swarmpb.v1 import control_pb2, membership_pb2
 
 log = logging.getLogger(__name__)

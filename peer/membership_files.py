@@ -10,10 +10,11 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from peer.files import set_aside, write_whole
+from peer.files import set_aside
 from peer.members import Members
+from swarmpb.files import write_private, write_whole
 from swarmpb.membership import MAX_CERTIFICATE_BYTES, MAX_ORDERS_BYTES
-from swarmpb.signing import BadSignatureError, write_private
+from swarmpb.signing import BadSignatureError
 from swarmpb.v1 import membership_pb2
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from peer.files import set_aside, write_whole
+from peer.files import set_aside
 from swarmpb.addresses import dialable
 from swarmpb.exits import Exit, UserError
+from swarmpb.files import write_whole
 from swarmpb.membership import RunIdentity
 from swarmpb.signing import BadSignatureError, verify_owner
 from swarmpb.spec import RunSpec, SpecError, parse_canonical

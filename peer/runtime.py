@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from peer.files import UNFINISHED
 from swarmpb.exits import Exit, UserError
+from swarmpb.files import UNFINISHED
 
 _CLAIM_TRIES = 5
 _CLAIM_PAUSE = 0.05

@@ -11,7 +11,6 @@ from pathlib import Path
 from platformdirs import user_cache_path
 from rich.console import Console
 
-from coordinator.atomic import write_text
 from coordinator.commands.client import AdminClient, CoordinatorClient
 from coordinator.demo.interrupts import Interrupts
 from coordinator.demo.script import Script, demo_spec
@@ -20,6 +19,7 @@ from coordinator.demo.swarm import RUN_ID, DemoFailed, DemoPeer, Folders, Swarm
 from coordinator.demo.view import Happening, PeerLine, Scene, View
 from coordinator.registration import Publication, publish
 from swarmpb.exits import Exit, UserError
+from swarmpb.files import write_whole
 from swarmpb.signing import SigningKey
 from swarmpb.v1 import coordinator_pb2
 
@@ -96,7 +96,8 @@ def _tell(request: DemoRequest, console: Console, summary: Summary, ends: list[P
     for line in describe(summary, ends):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     if request.summary is not None:
-        write_text(request.summary, json.dumps(summary.to_json(), indent=2) + "\n")
+        told = json.dumps(summary.to_json(), indent=2).encode() + b"\n"
+        write_whole(request.summary, lambda file: file.write(told))
 
 
 class Demo:

@@ -15,7 +15,7 @@ import grpc
 
 from coordinator.config import TOKEN_FILE, TOKEN_VARIABLE
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import write_private
+from swarmpb.files import write_private
 
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]  # grpc's own class takes no types

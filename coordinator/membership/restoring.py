@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from coordinator.atomic import write_text
 from coordinator.domain import ForeignRunError, Run
 from coordinator.membership.authority import Authority
 from coordinator.membership.signed_specs import verified
 from coordinator.registration import known_owner, load_owner_key
 from coordinator.service import CoordinatorService
+from swarmpb.files import write_private
 from swarmpb.v1 import coordinator_pb2, membership_pb2
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Tombstones:
 
     def _replace(self, hashes: list[bytes]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self._path, "".join(f"{it.hex()}\n" for it in hashes))
+        write_private(self._path, "".join(f"{it.hex()}\n" for it in hashes).encode())
         self._hashes = dict.fromkeys(hashes)
 
 

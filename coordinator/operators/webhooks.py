@@ -28,11 +28,10 @@ from urllib.parse import urlsplit
 import anyio
 import httpx
 
-from coordinator.atomic import write_text
 from coordinator.config import WEBHOOK_SECRET_VARIABLE
 from coordinator.domain import Event, EventKind
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import write_private
+from swarmpb.files import write_private
 from swarmpb.version import SOFTWARE_VERSION
 
 log = logging.getLogger(__name__)
@@ -172,7 +171,7 @@ class Delivered:
         """On disk when this returns. A disk that takes nothing means repetitions later: said."""
         self._numbers[_key(url)] = number
         try:
-            write_text(self._path, json.dumps(self._numbers))
+            write_private(self._path, json.dumps(self._numbers).encode())
         except OSError as error:
             log.warning("%s cannot be written: %s", self._path, error.strerror)
 

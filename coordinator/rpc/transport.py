@@ -23,7 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from coordinator.config import ServeSettings, TlsFiles
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import write_private
+from swarmpb.files import write_private
 
 OWN_NAME = "murmuration-coordinator"
 """In every own certificate: it is found by its fingerprint, not by where it is."""

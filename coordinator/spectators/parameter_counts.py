@@ -13,8 +13,8 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
-from coordinator.atomic import write_text
 from coordinator.domain import Run
+from swarmpb.files import write_private
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class ParameterCounts:
         counted = {name: count for name, count in self._known.items() if count is not None}
         newest = dict(list(counted.items())[-MOST_KEPT:])
         try:
-            write_text(self._file, json.dumps(newest))
+            write_private(self._file, json.dumps(newest).encode())
         except OSError as error:
             log.warning("%s cannot be written, and is counted anew: %s", self._file, error.strerror)
 

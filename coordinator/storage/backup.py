@@ -24,7 +24,7 @@ from coordinator.storage.sqlite_file import open_file
 from coordinator.storage.store import open_database, open_to_read
 from peer.runtime import RuntimeFolder
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import write_private
+from swarmpb.files import write_private
 
 AT_ONCE = 1000
 """Rows in memory."""

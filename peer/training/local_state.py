@@ -19,9 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from peer.files import file_digest, sync
+from peer.files import file_digest
 from peer.training.messages import SnapshotWritten
 from peer.training.run_tokens import RunTokens
+from swarmpb.files import sync
 
 LOCAL_FILE = "local.safetensors"
 PARAMETERS = "parameters"

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 SCHEME = "murmuration://"
 MAX_LINK = 600
-PIN_BYTES = 32
 _HOST = r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)"
 _WHERE = rf"(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})"
 _PIN = r"(?:/pin=(?P<pin>[0-9A-Fa-f]{64}))?"

@@ -7,7 +7,6 @@ Keys"), so an envelope proves by itself which peer wrote it.
 from __future__ import annotations
 
 import hashlib
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from swarmpb.files import write_private
 from swarmpb.v1 import swarm_pb2
 
 _PADDING = padding.PKCS1v15()
@@ -173,15 +173,3 @@ def verify(public_key: bytes, kind: str, message: bytes, signature: bytes) -> No
 def verify_owner(owner_key: bytes, spec_hash: bytes, signature: bytes) -> None:
     """Check the owner's signature under a spec's hash; `BadSignatureError` if it does not hold."""
     verify(owner_key, "spec", spec_hash, signature)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a secret atomically, readable by its owner only."""
-    temporary = path.with_name(path.name + ".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)  # a file that was there keeps its mode
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

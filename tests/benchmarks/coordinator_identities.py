@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from platformdirs import user_cache_path
 
-from swarmpb.signing import PeerIdentity, write_private
+from swarmpb.files import write_private
+from swarmpb.signing import PeerIdentity
 
 _CHUNK = 50
 """Identities in a file."""

@@ -6,13 +6,11 @@ import io
 import json
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from coordinator.atomic import write_text
 from coordinator.demo.interrupts import Interrupts
 from coordinator.demo.script import Script, demo_spec
 from coordinator.demo.summary import PeerEnd, describe, fault, summarize
@@ -162,15 +160,6 @@ def test_a_killed_peer_is_no_fault_everything_else_is_named() -> None:
 def torn(state: RunProgress) -> RunProgress:
     state.digests_agree = False
     return state
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "summary.json"
-    write_text(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "new \ud800")
-    assert [it.name for it in tmp_path.iterdir()] == ["summary.json"]
-    assert path.read_text() == "old"
 
 
 # ---- the screen ------------------------------------------------------------------------

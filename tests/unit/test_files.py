@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import pytest
 
-from peer.files import set_aside, write_whole
+from peer.files import set_aside
+from swarmpb.files import write_whole
 
 
 def names(folder: Path) -> list[str]:

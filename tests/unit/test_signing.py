@@ -15,6 +15,7 @@ from hivemind.p2p.p2p_daemon_bindings.datastructures import PeerID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swarmpb.files import write_private
 from swarmpb.signing import (
     BadSignatureError,
     PeerIdentity,
@@ -23,7 +24,6 @@ from swarmpb.signing import (
     peer_id_of,
     verify,
     verify_owner,
-    write_private,
 )
 from swarmpb.v1 import swarm_pb2
 from tests.reporting import identity
