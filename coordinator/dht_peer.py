@@ -77,7 +77,7 @@ async def keep_in_touch(
             try:
                 with anyio.fail_after(CALL_SECONDS):
                     found = await network.lookup(f"record:{run_id}")
-                    missing = sorted(addresses.keys() - found.keys())
+                    missing = list(addresses.keys() - found.keys())
                     if missing:
                         met = await network.reconnect(addresses[random.choice(missing)])
                         log.info("run %s: %d addresses of a peer answer", run_id, met)

@@ -15,7 +15,7 @@ from coordinator.registration import sign
 from coordinator.reports.progress import Ledger
 from coordinator.service import CoordinatorService
 from coordinator.spectators.looking_back import LookingBack
-from coordinator.spectators.participants import Wanted, page
+from coordinator.spectators.participants import Column, Wanted, page
 from coordinator.spectators.reading import Reading
 from coordinator.spectators.sampling import SAMPLE_SECONDS, Sampling
 from coordinator.storage.store import Store
@@ -264,6 +264,20 @@ def test_who_has_no_figure_comes_last_whichever_way(descending: bool) -> None:
     known = [loss for loss in losses if loss is not None]
     assert losses[: len(known)] == sorted(known, reverse=descending)
     assert len(known) == 100
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("sort", ["name", "tokens", "tokens_per_second", "train_loss", "processor"])
+def test_small_pages_one_after_another_are_the_whole_table(sort: Column, descending: bool) -> None:
+    ledger = crowd()
+    whole = page(ledger, Wanted(sort=sort, descending=descending, limit=300), 1000.0, nobody).rows
+    assert len({row.peer_id for row in whole}) == 300
+    for size in (7, 29, 110):
+        pages = [
+            page(ledger, Wanted("", sort, descending, None, start, size), 1000.0, nobody).rows
+            for start in range(0, 300 + size, size)
+        ]
+        assert tuple(row for rows in pages for row in rows) == whole
 
 
 def test_a_volunteer_finds_their_own_machine() -> None:
