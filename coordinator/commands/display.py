@@ -19,7 +19,9 @@ from coordinator.domain import Coverage
 from coordinator.membership.run_life import NAMES
 from coordinator.reports.live_peers import GONE_PHASES
 from coordinator.rpc.wire import coverage_of
+from swarmpb.endpoints import JoinLink
 from swarmpb.v1 import coordinator_pb2, membership_pb2
+from swarmpb.v1.membership_pb2 import RunState
 
 NONE = "-"
 SOURCES = {
@@ -112,14 +114,27 @@ def print_export(facts: dict[str, Any], folder: Path) -> None:
 
 
 @contextmanager
-def progress_line(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+def progress_line(first: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """For words on how far something is: one line on a terminal that changes, else nothing."""
     console = Console(stderr=True, highlight=False)
     if quiet or not console.is_terminal:
         yield lambda words: None
         return
-    with console.status("starting: a few seconds") as status:
+    with console.status(first) as status:
         yield lambda words: status.update(Text(words))
+
+
+def next_steps(info: coordinator_pb2.RunInfo, link: JoinLink) -> list[str]:
+    """What its owner does after a run was registered: who can join, and with what."""
+    orders = membership_pb2.Orders.FromString(info.orders.orders)
+    steps = []
+    if orders.state == RunState.DRAFT:
+        steps.append(f"it is a draft; open it with: coordinator run resume {info.run_id}")
+    if orders.invite_only:
+        steps.append(f"make join links with: coordinator invite create --run {info.run_id}")
+    else:
+        steps.append(f"join with: peer join {link}")
+    return steps
 
 
 def wanted_of(info: coordinator_pb2.RunInfo) -> str:

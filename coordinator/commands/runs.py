@@ -44,16 +44,22 @@ def create(
     nothing but the right of this coordinator to speak for the run, should it have lost that.
     """
     from coordinator import registration
+    from coordinator.commands import display
 
     wanted = registration.Publication(draft, invite_only)
     where = asked(told)
-    with spec.open("rb") as file, administering(where, token_file) as coordinator:
+    with (
+        spec.open("rb") as file,
+        administering(where, token_file) as coordinator,
+        display.progress_line("checking the model: some seconds"),
+    ):
         info = registration.create_run(
             file, str(spec), coordinator, config.owner_key_path(), wanted
         )
     click.echo(f"run {info.run_id} is registered, spec {info.spec.hash.hex()}")
     click.echo(f"its owner is {info.spec.owner_key.hex()}")
-    click.echo(f"join with: peer join {JoinLink(where.public, info.run_id)}")
+    for line in display.next_steps(info, JoinLink(where.public, info.run_id)):
+        click.echo(line)
 
 
 @run.command(epilog="Example: coordinator run preset demo > my-run.toml")
@@ -132,7 +138,7 @@ def export(
             return owner.admit_guest(envelope)
 
     kept = KeptModels(config.state_dir() / "models")
-    with display.progress_line(quiet=as_json) as tell:
+    with display.progress_line("starting: a few seconds", quiet=as_json) as tell:
         facts = run_export.export_run(info, kept, folder, admit, tell)
     if as_json:
         display.print_json({**facts, "folder": str(folder)})

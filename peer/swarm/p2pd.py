@@ -46,7 +46,7 @@ PR_SET_PDEATHSIG), and that ends by itself if the parent was gone before that ca
 
 
 class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no types
-    """P2P with its sockets in a folder of ours instead of /tmp."""
+    """P2P with its sockets in a folder of ours instead of /tmp, and whose p2pd is quiet."""
 
     @classmethod
     def in_folder(cls, folder: Path) -> type[PrivateP2P]:
@@ -61,6 +61,12 @@ class PrivateP2P(P2P):  # type: ignore[misc]  # hivemind has no types
             return command
         launcher = (sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()))
         return [*launcher, *command]
+
+    @staticmethod
+    def _log_p2pd_message(line: str) -> None:
+        # it calls its own end an error, when a terminal's Ctrl-C reaches it too; whether it lives
+        # is asked of it
+        log.debug("p2pd: %s", line)
 
 
 def peer_of(address: str) -> str:

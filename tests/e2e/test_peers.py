@@ -345,6 +345,7 @@ def test_a_signal_to_the_whole_process_group_ends_a_peer_too(swarm: Swarm) -> No
     for peer, number in ((bert, signal.SIGTERM), (cleo, signal.SIGINT)):
         os.killpg(peer.pid, number)
         assert peer.wait(LEAVE_SECONDS) == 0
+        assert "p2p-daemon" not in "".join(peer.err.to_the_end())  # p2pd's word on its own end
 
 
 def test_a_second_ctrl_c_ends_at_once(swarm: Swarm) -> None:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from coordinator.cli import PlainErrors
-from coordinator.commands.display import byte_size, count, percent, seconds_ago, text_seen
+from coordinator.commands.display import (
+    byte_size,
+    count,
+    next_steps,
+    percent,
+    seconds_ago,
+    text_seen,
+)
 from coordinator.domain import Coverage
+from swarmpb.endpoints import JoinLink, parse_endpoint
 from swarmpb.exits import Exit, UserError
+from swarmpb.v1 import coordinator_pb2, membership_pb2
+from swarmpb.v1.membership_pb2 import RunState
 
 
 @click.group(cls=PlainErrors)
@@ -92,3 +104,16 @@ def test_byte_sizes_are_decimal() -> None:
         "1.5 kB",
         "2.5 MB",
     ]
+
+
+def test_an_owner_is_told_what_comes_after_registering_a_run() -> None:
+    def steps(**wanted: Any) -> list[str]:
+        info = coordinator_pb2.RunInfo(run_id="my-run")
+        info.orders.orders = membership_pb2.Orders(**wanted).SerializeToString()
+        return next_steps(info, JoinLink(parse_endpoint("192.0.2.7:7700"), "my-run"))
+
+    assert steps() == ["join with: peer join murmuration://192.0.2.7:7700/my-run"]
+    draft, invite = steps(state=RunState.DRAFT, invite_only=True)
+    assert draft.endswith("coordinator run resume my-run")
+    # the plain link would be refused
+    assert invite.endswith("coordinator invite create --run my-run")
