@@ -38,10 +38,11 @@ OF_ADDRESS: dict[str, Rate] = {
     "RestoreRun": Rate(per_second=2, at_once=20),
     "GetRun": Rate(per_second=20, at_once=1200),
     "ListRuns": Rate(per_second=20, at_once=200),
-    "GetProgress": Rate(per_second=20, at_once=200),
+    "GetProgress": Rate(per_second=0.5, at_once=20),
     "GetReceipts": Rate(per_second=20, at_once=200),
 }
-"""By method, besides. Those that read much, check signatures or write are dearer than a report."""
+"""By method, besides. Those that read much, check signatures or write are dearer than a report;
+the progress of 10,000 peers takes half a second, and reports wait meanwhile."""
 REPORTS_OF_PEER = Rate(per_second=10, at_once=100)
 """A peer reports every 2 s, and after an outage up to ten times a second until all is told."""
 ADMISSIONS_OF_PEER = Rate(per_second=0.1, at_once=10)

@@ -224,8 +224,7 @@ class CoordinatorService:
         now = self._now()
         report = read_report(envelope, now)
         self.run(report.run_id)
-        wait = self._haste.take(report.peer.peer_id, now)
-        if wait:
+        if wait := self._haste.take(report.peer.peer_id, now):
             raise BusyError(wait)
         return report
 
@@ -234,7 +233,7 @@ class CoordinatorService:
 
         It hears the orders that say so, once: a refusal alone is signed by nobody.
         """
-        why = self._authority.bars(report.run_id, report.peer.peer_id) if self._authority else ""
+        why = self._authority.bars(report) if self._authority else ""
         if not why:
             return None
         orders = self._orders_for(report)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
 
-from coordinator.domain import Receipt, Run
+from coordinator.domain import Receipt, Report, Run
 from coordinator.membership.members import Members
-from coordinator.membership.refusals import InvalidCharterError, NotInChargeError
+from coordinator.membership.refusals import InvalidCharterError, NotInChargeError, OldOrdersError
 from coordinator.membership.run_life import Plan
 from coordinator.rpc import wire
 from coordinator.storage.membership import MembershipStore
@@ -89,9 +89,15 @@ class Authority:
         """What holds in a run now; None: nobody speaks for it, and it is open to all."""
         return self._orders.get(run_id)
 
-    def bars(self, run_id: str, peer_id: str) -> str:
-        """Why nothing is taken from a peer; empty: it takes part, or may."""
+    def bars(self, report: Report) -> str:
+        """Why nothing is taken from a report's peer; empty: it takes part, or may.
+
+        `OldOrdersError` if it names higher orders than are known here.
+        """
+        run_id, peer_id = report.run_id, report.peer.peer_id
         standing = self._orders.get(run_id)
+        if report.orders_rank > (standing.rank if standing is not None else (0, 0)):
+            raise OldOrdersError(run_id)
         if standing is None:
             return ""
         if standing.banned and standing.bans(peer_id):

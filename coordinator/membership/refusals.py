@@ -19,6 +19,18 @@ class NotInChargeError(RefusedError):
         )
 
 
+class OldOrdersError(RefusedError):
+    """A peer knows newer orders than this coordinator, which lost them or has an old copy.
+
+    It answers as if it had lost the run: peers bring it back with the orders that they know.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"this peer knows newer orders of run {run_id}; it brings them with the run"
+        )
+
+
 class RunStateError(RefusedError):
     """What the run's state does not allow."""
 

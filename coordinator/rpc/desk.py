@@ -19,6 +19,7 @@ from swarmpb.v1 import coordinator_pb2
 
 _STATUS: dict[type[domain.RefusedError], grpc.StatusCode] = {
     domain.UnknownRunError: grpc.StatusCode.NOT_FOUND,
+    refusals.OldOrdersError: grpc.StatusCode.NOT_FOUND,
     refusals.NoOnePeerError: grpc.StatusCode.NOT_FOUND,
     domain.InvalidSpecError: grpc.StatusCode.INVALID_ARGUMENT,
     refusals.InvalidCharterError: grpc.StatusCode.INVALID_ARGUMENT,

@@ -14,6 +14,7 @@ from coordinator.membership.refusals import (
     InvalidRequestError,
     NoOnePeerError,
     NotInChargeError,
+    OldOrdersError,
     RunStateError,
 )
 from coordinator.registration import sign
@@ -96,6 +97,29 @@ def test_older_and_forged_orders_change_nothing(office: Office) -> None:
     forged.orders += b"\x18\xff\xff\xff\xff\x0f"
     with pytest.raises(InvalidCharterError, match="orders refused"):
         office.restoring.restore(spec, forged)
+
+
+def test_a_coordinator_with_an_old_copy_hears_of_newer_orders_from_whoever_knows_them(
+    office: Office, tmp_path: Path
+) -> None:
+    """So nobody who hands on old orders first undoes a ban by it."""
+    older = office.authority.orders("demo")
+    office.administration.ban("demo", BERT.peer_id, "noise")
+    newer = office.authority.orders("demo")
+    assert older is not None
+    assert newer is not None
+    spec = sign(preset("demo"), office.owner)
+    with closing(Store.open(tmp_path / "new.sqlite")) as store:
+        rebuilt = Office(store, tmp_path, office.owner, office.key, office.clock, register=False)
+        rebuilt.restoring.restore(spec, older.signed)  # by Bert, whom they do not ban yet
+        rebuilt.service.take_report(signed_report(BERT, sequence=1))
+        knows = {"orders_serial": newer.rank[0], "orders_sequence": newer.rank[1]}
+        with pytest.raises(OldOrdersError, match="newer orders"):
+            rebuilt.service.take_report(signed_report(ANNA, sequence=1, **knows))
+        rebuilt.restoring.restore(spec, newer.signed)  # what peers do when they hear that
+        rebuilt.service.take_report(signed_report(ANNA, sequence=2, **knows))
+        assert rebuilt.service.take_report(signed_report(BERT, sequence=2)).orders == newer.signed
+        assert list(rebuilt.service.ledger("demo").peers) == [BERT.peer_id, ANNA.peer_id]
 
 
 def test_a_deleted_run_is_not_brought_back_by_peers_but_by_its_owner(office: Office) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from runpy import run_path
 from unittest import mock
 
 import pytest
@@ -247,6 +248,21 @@ def test_an_old_files_outcomes_become_the_rounds_and_receipts_that_they_tell_of(
         assert totals["QmAnna"].missed_reason == "arrived late"
         days = store.history.totals_since("demo", 0, 86_400)
         assert sum(it.merged_tokens for it in days) == 900
+
+
+def test_an_upgrade_does_not_look_through_all_outcomes_for_each_of_them(path: Path) -> None:
+    """Twenty thousand took a minute and a half; a run of some weeks has a million."""
+    old_file(path, 2)
+    moves = run_path(str(versions.MIGRATIONS / "versions" / "0004_old_outcomes.py"))["MOVES"]
+    (index,) = (it for it in moves if it.startswith("CREATE INDEX"))
+    (attempts,) = (it for it in moves if "INTO attempts" in it)
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("outcomes", "runs"):
+            connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+        connection.execute(index)
+        question = attempts[attempts.index("SELECT") :]
+        plan = [row[-1] for row in connection.execute(f"EXPLAIN QUERY PLAN {question}")]
+    assert [it for it in plan if it.startswith("SEARCH i ") and "attempt=?" in it], plan
 
 
 def test_an_upgrade_that_is_cut_short_changes_nothing(path: Path) -> None:

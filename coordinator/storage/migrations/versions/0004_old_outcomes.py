@@ -13,6 +13,8 @@ branch_labels = None
 depends_on = None
 
 MOVES = (
+    # else each outcome is looked for among all of its run: hours, for a run of some weeks
+    "CREATE INDEX old_outcomes_of_attempts ON old_outcomes (run_id, round, attempt, committed)",
     "INSERT INTO runs SELECT run_id, spec, spec_hash, owner_key, signature, description,"
     " target_tokens, created_at_ms FROM old_runs",
     "INSERT INTO coverage SELECT run_id, round, pass_chunks, passes, merged_once, merged_again"
