@@ -86,6 +86,8 @@ def is_over(peer: Peer) -> bool:
 
 def ending(peer: Peer) -> str:
     """Why the run is over."""
+    if peer.run_tokens >= peer.spec.stop.tokens:
+        return "the run has reached its target"  # what its coordinator orders then says no more
     return peer.course.finished or "the run has reached its target"
 
 

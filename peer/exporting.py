@@ -29,7 +29,7 @@ class Fetched:
 
     state: GlobalState
     holders: int
-    """Peers whose records named it,"""
+    """Peers that hold it or descend from it, by their records,"""
     peers: int
     """of so many that have a state."""
 
@@ -93,9 +93,11 @@ class ModelFetcher:
         return at if at in offers else None
 
     async def _vouched(self, state: GlobalState) -> Fetched:
-        peers = await self._look()
+        """With those that hold it or, as the run went on meanwhile, descend from it."""
+        peers = [it for it in await self._look() if it.position is not None]
         holders = holders_of(peers, Position(state.round, state.digest))
-        return Fetched(state, len(holders), sum(it.position is not None for it in peers))
+        descending = [it for it in peers if state.digest in it.recent]
+        return Fetched(state, len(holders) + len(descending), len(peers))
 
     def _hear(self, progress: Progress) -> None:
         if progress.arrived:

@@ -27,6 +27,7 @@ from peer.checkpoint_keeper import FoundCheckpoints
 from swarmpb.endpoints import Endpoint
 from swarmpb.signing import SigningKey
 from swarmpb.spec import RoundSpec, RunSpec, preset
+from swarmpb.v1 import coordinator_pb2
 from tests.benchmarks.namespaces import Site
 from tests.benchmarks.nursery import die_with_parent
 from tests.benchmarks.paced_trainer import Account, Pace
@@ -51,7 +52,7 @@ def share_of(accounts: Sequence[Account], begin: float, end: float, step_seconds
 
 @dataclass(frozen=True)
 class Round:
-    """A committed round or a void try, as one peer told the coordinator."""
+    """A committed round or a void try, as one peer has it in its journal."""
 
     peer: str
     round: int
@@ -156,16 +157,31 @@ class PacedSwarm:
             FoundCheckpoints(peer.folder).store.begin().keep(Checkpoint(state))
 
     def rounds(self, run_id: str) -> list[Round]:
-        """All that the peers have told of their rounds."""
-        with closing(sqlite3.connect(self.home.state / "coordinator.sqlite")) as database:
-            rows = database.execute(
-                "select p.name, o.round, o.committed, o.reason, o.digest, o.seconds, o.own_tokens,"
-                " o.bytes_sent, o.members, o.finished_at_ms / 1000.0 from outcomes o"
-                " join peers p on p.run_id = o.run_id and p.peer_id = o.peer_id"
-                " where o.run_id = ? order by o.id",
-                (run_id,),
-            ).fetchall()
-        return [Round(*row) for row in rows]
+        """All that the peers have noted of their rounds, in the order in which those ended."""
+        journals = self.home.path.glob(f"*/runs/{run_id}/journal.sqlite")
+        told = [it for path in journals for it in _noted(path, path.parents[2].name)]
+        return sorted(told, key=lambda it: it.finished_at)
+
+
+def _noted(journal: Path, peer: str) -> list[Round]:
+    with closing(sqlite3.connect(journal)) as database:
+        rows = database.execute("select content from told where sort = 0").fetchall()
+    outcomes = [coordinator_pb2.RoundOutcome.FromString(content) for (content,) in rows]
+    return [
+        Round(
+            peer=peer,
+            round=it.round,
+            committed=it.committed,
+            reason=it.reason,
+            digest=it.digest,
+            seconds=it.seconds,
+            own_tokens=it.own_tokens,
+            bytes_sent=it.bytes_sent,
+            members=it.members,
+            finished_at=it.finished_at_ms / 1000,
+        )
+        for it in outcomes
+    ]
 
 
 def whole_rounds(told: Sequence[Round], peers: int) -> dict[int, list[Round]]:
