@@ -71,7 +71,7 @@ class Reading:
         self._join_command = join_command
         self._now = now
         self._parameters = parameters
-        self._specs: dict[str, RunSpec] = {}
+        self._specs: dict[bytes, RunSpec] = {}
         self._pasts: dict[str, tuple[Hashable, headline.Past]] = {}
 
     def runs(self) -> tuple[views.RunLine, ...]:
@@ -211,10 +211,11 @@ class Reading:
         return orders.bans if orders is not None and orders.banned else lambda _: False
 
     def _spec(self, run_id: str) -> RunSpec:
-        """Read once: a spec never changes."""
-        if run_id not in self._specs:
-            self._specs[run_id] = parse_canonical(self._service.run(run_id).spec)
-        return self._specs[run_id]
+        """Read once: a spec never changes, though a deleted run's name may get another."""
+        run = self._service.run(run_id)
+        if run.spec_hash not in self._specs:
+            self._specs[run.spec_hash] = parse_canonical(run.spec)
+        return self._specs[run.spec_hash]
 
 
 def _receipt(receipt: Receipt) -> views.ReceiptLine:
