@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from swarmpb.v1 import coordinator_pb2
 from tests.e2e.browsing import (
@@ -142,6 +142,28 @@ def test_a_volunteer_finds_their_machine_and_finds_it_again(
         expect(page.locator("#peer-id")).to_have_text(mine)
         page.get_by_role("link", name="demo").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("demo")
+
+
+def test_rounds_are_in_order_where_the_stream_is_faster_than_the_page(
+    browser: Browser, coordinator: Server
+) -> None:
+    held: list[Route] = []
+    with open_run(browser, coordinator) as visit:
+        page = visit.page
+        told = [round_message(it, run_tokens=600_000 + it) for it in (11, 12)]
+        report(coordinator, 9, rounds=told, round=12)
+        page.route("**/rounds?*", lambda asked: held.append(asked))
+        page.reload()
+        toggles = page.locator("#round-rows .toggle")
+        expect(page.locator("#connection")).to_have_text("live")
+        last = round_message(13, run_tokens=600_013)
+        report(coordinator, 9, sequence=2, rounds=[last], round=13)
+        expect(toggles.first).to_have_text("13")
+        for asked in held:
+            asked.continue_()
+        expect(toggles.nth(2)).to_have_text("11")
+        numbers = [int(it) for it in toggles.all_inner_texts()]
+        assert numbers == sorted(numbers, reverse=True)
 
 
 def test_a_killed_coordinator_is_told_of_and_the_page_heals_when_it_is_back(

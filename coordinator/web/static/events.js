@@ -26,6 +26,7 @@ const SIGNS = {
 export function startEvents(path) {
   const list = at("timeline");
   let older = null;
+  let loaded = false; // the stream may tell of an event before the first page is here
   let newest = 0;
 
   const page = async (before) => {
@@ -33,12 +34,13 @@ export function startEvents(path) {
     if (!answer) return; // the stream tells of it
     if (before === undefined) {
       const fresh = answer.rows.filter((event) => event.number > newest);
-      if (newest && fresh.length < answer.rows.length) {
+      if (loaded && fresh.length < answer.rows.length) {
         fresh.reverse().forEach(add);
         return;
       }
       list.replaceChildren();
     }
+    loaded = true;
     older = answer.older;
     list.append(...answer.rows.map(lineOf));
     newest = Math.max(newest, ...answer.rows.map((event) => event.number));

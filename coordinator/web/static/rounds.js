@@ -12,6 +12,7 @@ const COLUMNS = 7;
 export function startRounds(path) {
   const body = at("round-rows");
   let older = null;
+  let loaded = false; // the stream may tell of a round before the first page is here
   let known = new Map(); // by key: its two rows
 
   const page = async (before) => {
@@ -20,13 +21,14 @@ export function startRounds(path) {
     if (before === undefined) {
       // what was opened stays open if it is still there
       const fresh = answer.rows.filter((round) => !known.has(round.key));
-      if (known.size && fresh.length < answer.rows.length) {
+      if (loaded && fresh.length < answer.rows.length) {
         fresh.reverse().forEach((round) => add(round));
         return;
       }
       body.replaceChildren();
       known = new Map();
     }
+    loaded = true;
     older = answer.older;
     answer.rows.forEach((round) => put(round, (rows) => body.append(...rows)));
     at("more-rounds").hidden = older === null;
