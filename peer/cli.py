@@ -92,9 +92,10 @@ def join(
     LINK is what the run's owner gave you; it says where the coordinator is, how to know that it is
     the right one, and for a run by invitation why you are let in.
 
-    \b
     Settings come from the options, then PEER_COORDINATOR and PEER_STATE_DIR, then the file
     peer.toml in the configuration folder, then defaults.
+
+    \b
     Example: peer join murmuration://127.0.0.1:7700/demo
     Example: peer join --run demo --coordinator 127.0.0.1:7700
     """

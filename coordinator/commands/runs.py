@@ -192,8 +192,9 @@ def finish(
 @token_file
 def delete(run_id: str, yes: bool, told: Endpoint | None, token_file: Path | None) -> None:
     """Forget a run with its whole history. Nobody may be training it."""
-    if not yes:
-        click.confirm(f"Forget run {run_id} with its history, for good?", abort=True)
+    if not yes and not click.confirm(f"Forget run {run_id} with its history, for good?"):
+        click.echo(f"run {run_id} stays")
+        return
     with administering(asked(told), token_file) as coordinator:
         coordinator.delete(run_id)
     click.echo(f"run {run_id} is deleted")

@@ -112,8 +112,9 @@ def find(token_file: Path | None, state_dir: Path) -> str:
     except FileNotFoundError as error:
         raise UserError(
             Exit.NO_TOKEN,
-            f"there is no admin token at {path}; copy {TOKEN_FILE} from the coordinator's state"
-            f" folder and name it with --token-file, or set {TOKEN_VARIABLE}",
+            f"there is no admin token at {path}: `coordinator serve` makes it here; for another"
+            f" machine's coordinator, copy its {TOKEN_FILE} and name it with --token-file, or set"
+            f" {TOKEN_VARIABLE}",
         ) from error
 
 

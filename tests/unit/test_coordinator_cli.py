@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from coordinator.cli import PlainErrors
+from coordinator.cli import PlainErrors, main
 from coordinator.commands.display import (
     byte_size,
     count,
@@ -117,3 +117,9 @@ def test_an_owner_is_told_what_comes_after_registering_a_run() -> None:
     assert draft.endswith("coordinator run resume my-run")
     # the plain link would be refused
     assert invite.endswith("coordinator invite create --run my-run")
+
+
+def test_a_run_that_its_owner_keeps_after_all_is_not_deleted() -> None:
+    end = CliRunner().invoke(main, ["run", "delete", "my-run"], input="n\n")
+    assert end.exit_code == 0
+    assert end.stdout.endswith("run my-run stays\n")
