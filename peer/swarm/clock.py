@@ -39,6 +39,8 @@ class SwarmClock:
         self._wall = wall
         self._steady = steady
         self._offset = wall() - steady()
+        self._met = False
+        """Somebody was known, in this process's present network or in one before."""
         self._told = 0.0
         """What was last said to be wrong by, in seconds."""
 
@@ -63,10 +65,11 @@ class SwarmClock:
         a virtual machine stood still, or where the clock was wrong at the start; and where there
         is nobody yet to differ from.
         """
+        self._met = self._met or anybody_known
         step = self.step
         stepped = abs(step) > CLOCK_TOLERANCE
         off = statistics.median(others_ahead) if others_ahead else 0.0
-        if stepped and (abs(off - step) <= CLOCK_TOLERANCE if others_ahead else not anybody_known):
+        if stepped and (abs(off - step) <= CLOCK_TOLERANCE if others_ahead else not self._met):
             self._offset += step
             self._say(0.0, f"was set {_shown(step)}, and the swarm agrees with it")
         elif abs(off) > CLOCK_TOLERANCE:

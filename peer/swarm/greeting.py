@@ -49,7 +49,7 @@ class Greeter:
                 if peer_of(address) != self._own:
                     self._met = True
                     tasks.start_soon(greet, address)
-        CLOCK.compare(ahead)
+        CLOCK.compare(ahead, self._met)
         return len(ahead)
 
     async def watch_clock(self) -> None:

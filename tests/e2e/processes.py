@@ -251,7 +251,7 @@ def start_server(home: Home, *arguments: str) -> Server:
     ports = [it for option in options if option not in arguments for it in (option, "0")]
     process = subprocess.Popen(
         # what it still writes is what somebody should look at
-        [COORDINATOR, "serve", "--log-level", "error", *ports, *arguments],
+        [COORDINATOR, "serve", "--log-level", "warning", *ports, *arguments],
         env=home.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -69,7 +69,9 @@ def shared(shared_home: Home) -> Iterator[Server]:
     """One coordinator with the run `demo` for all tests that do not end it."""
     with serving(shared_home, "--demo") as server:
         yield server
-        assert server.stop() == (0, "")
+        code, told = server.stop()
+        assert code == 0
+        assert [line for line in told.splitlines() if "report refused" not in line] == []
 
 
 @pytest.fixture

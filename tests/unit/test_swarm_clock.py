@@ -79,3 +79,13 @@ def test_a_step_counts_where_there_is_nobody_to_differ_from(machine: Machine) ->
     assert machine.clock.now() == 1_000_000, "they may only be out of reach"
     machine.clock.compare([], anybody_known=False)
     assert machine.clock.now() == 1_000_600
+
+
+def test_who_knew_others_before_its_network_broke_does_not_believe_its_own_clock(
+    machine: Machine,
+) -> None:
+    """A new network has met nobody yet, and that says nothing about the clock."""
+    machine.clock.compare([0.0], anybody_known=True)
+    machine.wall += 3600
+    machine.clock.compare([], anybody_known=False)
+    assert machine.clock.now() == 1_000_000
