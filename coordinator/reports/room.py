@@ -20,6 +20,10 @@ class Limits:
     peers_per_run: int = 16_384
     rows_per_hour: int = 20_000
     """New ones of one peer: two days of rounds of 10 s, told at once."""
+    run_rows_per_hour: int = 2_000_000
+    """New ones of a run, whoever tells them, as names cost nothing: 10,000 peers with rounds of
+    20 s. Peers tell what is refused later.
+    """
     silent_seconds: float = 3600.0
     """A full run forgets a peer that has been silent for this long in favour of a new one."""
 
@@ -30,6 +34,12 @@ class HourlyRows:
     def __init__(self) -> None:
         self._hour = 0
         self._told: Counter[tuple[str, str]] = Counter()
+        self._of_run: Counter[str] = Counter()
+
+    def told_in(self, run_id: str, now: float) -> int:
+        """By all peers of a run; now: unix seconds."""
+        self._turn(now)
+        return self._of_run[run_id]
 
     def told(self, run_id: str, peer_id: str, now: float) -> int:
         """By one peer; now: unix seconds."""
@@ -42,11 +52,13 @@ class HourlyRows:
         coming = rows_of(news)
         if coming:
             self._told[news.run_id, news.peer.peer_id] += coming
+            self._of_run[news.run_id] += coming
 
     def _turn(self, now: float) -> None:
         if int(now // HOUR) != self._hour:
             self._hour = int(now // HOUR)
             self._told.clear()
+            self._of_run.clear()
 
 
 def rows_of(news: Report) -> int:
@@ -62,6 +74,8 @@ class Room:
         self._limits = limits
         self._rows = rows
         self._now = now
+        self._coming: Counter[str] = Counter()
+        """Rows, by run."""
         self._newcomers: Counter[str] = Counter()
         """By run, those that are coming."""
         self.forgotten: defaultdict[str, set[str]] = defaultdict(set)
@@ -76,8 +90,15 @@ class Room:
                 f"at most {limits.rows_per_hour} rounds an hour are taken from one peer;"
                 " try again later"
             )
+        in_all = self._rows.told_in(run_id, self._now) + self._coming[run_id] + coming
+        if coming and in_all > limits.run_rows_per_hour:
+            raise RunFullError(
+                f"at most {limits.run_rows_per_hour:,} words on rounds are taken of run {run_id} in"
+                " an hour; try again later"
+            )
         if peer_id not in ledger.peers or peer_id in self.forgotten[run_id]:
             self._seat(ledger, run_id)
+        self._coming[run_id] += coming
 
     def _seat(self, ledger: Ledger, run_id: str) -> None:
         forgotten = self.forgotten[run_id]

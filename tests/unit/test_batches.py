@@ -125,6 +125,20 @@ def test_a_peer_tells_so_much_an_hour_and_goes_on_in_the_next() -> None:
     Room(SMALL, rows, NOW + 3600).admit(ledger, told)
 
 
+def test_strangers_without_number_tell_no_more_than_a_run_takes_in_an_hour() -> None:
+    rows, ledger = HourlyRows(), Ledger()
+    limits = Limits(run_rows_per_hour=5)
+    told = report([outcome(1), outcome(2)], peer_id="QmAnna")
+    Room(limits, rows, NOW).admit(ledger, told)
+    rows.add(told, NOW)
+    room = Room(limits, rows, NOW)
+    room.admit(ledger, replace(told, peer=peer("QmBert")))
+    with pytest.raises(RunFullError, match="5 words on rounds are taken of run demo"):
+        room.admit(ledger, replace(told, peer=peer("QmCleo")))  # in the same batch
+    room.admit(ledger, report(peer_id="QmDora"))  # who has no news is heard all the same
+    Room(limits, rows, NOW + 3600).admit(ledger, told)
+
+
 def test_newcomers_of_one_batch_cannot_take_the_same_seat() -> None:
     room, ledger = Room(SMALL, HourlyRows(), NOW), full_ledger(NOW)
     room.admit(ledger, report(peer_id="QmAnna"))
