@@ -130,17 +130,25 @@ class CallLimits:
 def address_of(caller: str) -> str:
     """Whom to count a call for, by gRPC's name of the caller, such as `ipv4:10.0.0.7:40000`.
 
-    Empty for this machine. Of IPv6 the first 64 bits: a household has as many addresses as it
-    likes beyond them.
+    Empty for this machine.
     """
     kind, _, rest = caller.partition(":")
     if kind == "unix":
         return ""
     host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
+    return household(host) if host else caller[:64]
+
+
+def household(host: str) -> str:
+    """Whom to count an IP address for; empty for this machine, where a reverse proxy may stand.
+
+    Of IPv6 the first 64 bits: a household has as many addresses as it likes beyond them. What is no
+    address stands for itself.
+    """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return caller[:64]
+        return host[:64]
     mapped = getattr(address, "ipv4_mapped", None)
     address = mapped or address
     if address.is_loopback:

@@ -7,7 +7,6 @@ connection is looked at every few seconds, and one that does not get on is cut o
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Iterable
 from socket import SO_LINGER, SOL_SOCKET
@@ -16,6 +15,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from coordinator.limits import household
 
 MOST_CONNECTIONS = 1024
 MOST_PER_ADDRESS = 64
@@ -90,20 +91,13 @@ class Connection(H11Protocol):
 
 def crowded(address: str, others: Iterable[str]) -> str | None:
     """Why there is no room for a connection from `address` beside `others`, None if there is."""
-    open_addresses = list(others)
-    if len(open_addresses) >= MOST_CONNECTIONS:
+    households = [household(other) for other in others]
+    if len(households) >= MOST_CONNECTIONS:
         return "this coordinator has as many connections as it can serve; try again later"
-    if open_addresses.count(address) >= MOST_PER_ADDRESS and not is_loopback(address):
+    own = household(address)
+    if own and households.count(own) >= MOST_PER_ADDRESS:
         return f"at most {MOST_PER_ADDRESS} connections from one address"
     return None
-
-
-def is_loopback(address: str) -> bool:
-    """This machine's own, where a reverse proxy may stand for many clients."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def bounded(connections: Iterable[object]) -> list[Connection]:

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from coordinator.domain import RefusedError, UnknownRunError
+from coordinator.limits import household
 from coordinator.spectators import views
 from coordinator.spectators.reading import News, Reading
-from coordinator.web.connections import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,7 @@ class Streams:
 
         Raises `TooManyListenersError`.
         """
+        address = household(address)
         self._admit(address)
         try:
             async with self._channel(run_id) as channel, channel.joined(after) as listener:
@@ -121,7 +122,7 @@ class Streams:
                 f"{MOST_LISTENERS} streams are open, as many as this coordinator serves; ask"
                 " for the overview now and then, or try again later"
             )
-        if self._addresses[address] >= MOST_PER_ADDRESS and not is_loopback(address):
+        if address and self._addresses[address] >= MOST_PER_ADDRESS:
             raise TooManyListenersError(
                 f"at most {MOST_PER_ADDRESS} streams for one address; close some, or ask for the"
                 " overview now and then"

@@ -28,6 +28,7 @@ from coordinator.limits import (
 from coordinator.operators.health import Health
 from coordinator.rpc.call_gate import CallGate
 from coordinator.rpc.servicer import MAX_CALLS
+from coordinator.web.connections import MOST_PER_ADDRESS, crowded
 from swarmpb.v1 import coordinator_pb2, coordinator_pb2_grpc
 
 pytestmark = pytest.mark.anyio
@@ -216,3 +217,10 @@ async def test_nobody_takes_all_places_by_watching_and_a_watcher_that_goes_gives
         assert (await ask(iter([request])).read()).HasField("list_services_response")
         for call in watching:
             call.cancel()
+
+
+def test_addresses_of_one_household_count_as_one_over_http_too() -> None:
+    one = [f"2001:db8:1:2::{number:x}" for number in range(MOST_PER_ADDRESS)]
+    assert crowded("2001:db8:1:2:ffff::1", one) is not None
+    assert crowded("2001:db8:1:3::1", one) is None
+    assert crowded("::1", ["::1"] * MOST_PER_ADDRESS) is None, "a reverse proxy"

@@ -59,10 +59,11 @@ function showState(run) {
     run.state === "finished"
       ? "This run has reached its end and takes no more work."
       : run.invite_only
-        ? "This run is by invitation. With a link from its owner, type:"
+        ? "This run is by invitation. With the link that its owner gave you, type:"
         : "Anybody can. Install Murmuration, then type this; Ctrl-C leaves within seconds.",
   );
-  showCommand(at("join-command"), run.join_command);
+  showCommand(at("join-command"), run.invite_only ? "peer join LINK" : run.join_command);
+  at("join-command").parentElement.hidden = run.state === "finished";
 }
 
 /** A command that is broken between its words only, and copied as it is. */
