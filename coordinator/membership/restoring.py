@@ -97,7 +97,7 @@ class Restoring:
             return
         if known_owner(self._owner_key) == run.owner_key:
             self._authority.grant_itself(run, load_owner_key(self._owner_key))
-            log.warning("run %s: this coordinator speaks for it, with a new key", run.run_id)
+            log.info("run %s: this coordinator speaks for it, with a new key", run.run_id)
             return
         log.warning(
             "run %s is back, but this coordinator has lost the key that speaks for it: its owner"
