@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -49,6 +50,12 @@ class Stage:
 
     def figure(self, name: str, **labels: str) -> float | None:
         return self.observatory.metrics.registry.get_sample_value(name, labels)
+
+    async def calls_ended(self, count: int) -> None:
+        """A refusal reaches its caller before the call has ended on the server's side."""
+        with anyio.fail_after(10):
+            while self.figure("murmuration_report_seconds_count") != count:  # noqa: ASYNC110  a metric has no event
+                await asyncio.sleep(0.005)
 
     async def checked(self, service: str = "") -> int:
         stub = health_pb2_grpc.HealthStub(self.channel)
@@ -100,6 +107,7 @@ def test_reports_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
         ):
             with pytest.raises(grpc.aio.AioRpcError):
                 await stub.Report(refused)
+        await it.calls_ended(3)
         results = [
             it.figure("murmuration_reports_total", result=result)
             for result in ("taken", "unknown run", "forged report")
