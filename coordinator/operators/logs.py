@@ -21,7 +21,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from coordinator.config import LogFormat
 from coordinator.domain import Event
-from coordinator.spectators.redaction import redacted
+from swarmpb.redaction import redacted
 
 LEVELS = {
     "debug": logging.DEBUG,

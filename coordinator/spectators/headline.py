@@ -9,9 +9,9 @@ from coordinator.domain import Run, RunFacts
 from coordinator.happenings.watch import Standing
 from coordinator.reports.progress import Ledger
 from coordinator.spectators.condition import Situation, condition, seconds_left
-from coordinator.spectators.redaction import redacted
 from coordinator.spectators.views import RunLine, RunOverview
 from swarmpb.membership import RunState, StandingOrders
+from swarmpb.redaction import redacted
 from swarmpb.spec import RunSpec
 
 STATES = {

@@ -11,9 +11,9 @@ from functools import partial
 from coordinator.domain import Receipt
 from coordinator.history import DAY, Attempt, RoundStretch, Sample
 from coordinator.spectators import views
-from coordinator.spectators.redaction import redacted
 from coordinator.storage.history import History
 from coordinator.storage.store import Reader
+from swarmpb.redaction import redacted
 
 WEEK_DAYS = 7
 LEADERS = 100

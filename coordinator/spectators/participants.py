@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from coordinator.domain import PeerState
 from coordinator.reports.progress import Ledger
-from coordinator.spectators.redaction import redacted
 from coordinator.spectators.views import Participant, Participants
+from swarmpb.redaction import redacted
 
 Column = Literal[
     "name",

@@ -13,9 +13,9 @@ from coordinator.reports.progress import Ledger
 from coordinator.service import CoordinatorService
 from coordinator.spectators import headline, participants, views
 from coordinator.spectators.looking_back import LookingBack, read_rounds
-from coordinator.spectators.redaction import redacted
 from coordinator.storage.store import Store
 from swarmpb.membership import StandingOrders
+from swarmpb.redaction import redacted
 from swarmpb.spec import RunSpec, parse_canonical
 
 LEADERS = 100

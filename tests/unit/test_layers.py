@@ -59,7 +59,7 @@ PURE = {
     "coordinator.reports.pace",
     "coordinator.reports.progress",
     "coordinator.reports.receipts",
-    "coordinator.spectators.redaction",
+    "swarmpb.redaction",
     "coordinator.membership.run_life",
     "coordinator.happenings.stalling",
     "swarmpb.endpoints",

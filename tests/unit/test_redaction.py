@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.spectators.redaction import HIDDEN, redacted
+from swarmpb.redaction import HIDDEN, redacted
 
 
 @pytest.mark.parametrize(
