@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from platformdirs import user_config_path, user_state_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from peer.limits.settings import Energy, Limits
 from swarmpb.endpoints import parse_endpoint
 from swarmpb.exits import Exit, UserError
 
@@ -21,21 +23,24 @@ else:
 
 APPLICATION = "murmuration"
 CONFIG_FILE = user_config_path(APPLICATION) / "peer.toml"
-_ENVIRONMENT = {"coordinator": "PEER_COORDINATOR", "state_dir": "PEER_STATE_DIR"}
+ENVIRONMENT = {"coordinator": "PEER_COORDINATOR", "state_dir": "PEER_STATE_DIR"}
 _EXPECTED = {
     "name": "letters, digits, spaces, dots, dashes and underscores only",
     "device": "auto, cpu, cuda or mps",
+    "energy.currency": "a symbol or up to four letters, such as EUR",
 }
 """What the pattern of a key asks for, in words."""
+TABLES: dict[str, type[BaseModel]] = {"limits": Limits, "energy": Energy}
 
 
-def default_threads() -> int:
-    """All processors but one, so that the machine stays usable."""
-    return max(1, (os.cpu_count() or 1) - 1)
+def config_file() -> Path:
+    """Where the settings are: PEER_CONFIG, or in the configuration folder."""
+    named = os.getenv("PEER_CONFIG")
+    return Path(named).expanduser() if named else CONFIG_FILE
 
 
 class PeerConfig(BaseModel):
-    """The keys of the TOML file; each is also an option of `peer join`."""
+    """The keys of the TOML file; all but `[energy]` are also options of `peer join`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,14 +50,14 @@ class PeerConfig(BaseModel):
     """Where identity, cached spec and checkpoints are kept."""
     name: Annotated[str, Field(max_length=40, pattern=r"^[\w .-]*$")] = ""
     """Pseudonym on the dashboard; empty: derived from the peer id."""
-    threads: Annotated[int, Field(strict=True, ge=1, le=1024)]
-    """Processor threads for training."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|mps)$")] = "auto"
     """Where to train."""
     host: str = "0.0.0.0"  # noqa: S104  peers dial us
     """Address to listen on for other peers."""
     p2p_port: Annotated[int, Field(strict=True, ge=0, le=65535)] = 0
     """TCP port to listen on for other peers; 0 takes a free one."""
+    limits: Limits = Field(default_factory=Limits)
+    energy: Energy = Field(default_factory=Energy)
 
     @field_validator("coordinator")
     @classmethod
@@ -71,29 +76,68 @@ class PeerConfig(BaseModel):
         return value.expanduser()
 
 
-def load_config(options: dict[str, Any], path: Path = CONFIG_FILE) -> PeerConfig:
-    """The settings that hold; options: those given on the command line, None for the others.
+def load_config(options: Mapping[str, Any], path: Path | None = None) -> PeerConfig:
+    """The settings that hold.
 
-    Raises `UserError` BAD_CONFIG that names every wrong key and where it was set.
+    options: those given on the command line, by key ("name", "limits.upload"), None for the
+    others; path: of the file, else `config_file()`. Raises `UserError` BAD_CONFIG that names every
+    wrong key and where it was set.
     """
+    return validated(*settings_of(options, path))
+
+
+def settings_of(
+    options: Mapping[str, Any], path: Path | None = None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What was set, by key as above, and where: of several sources the last one counts."""
+    path = path or config_file()
     values: dict[str, Any] = {
         "coordinator": "127.0.0.1:7700",
         "state_dir": user_state_path(APPLICATION),
-        "threads": default_threads(),
     }
     origin = dict.fromkeys(values, "default")
     for source, found in (
-        (str(path), _from_file(path)),
-        *((name, {key: value}) for key, name in _ENVIRONMENT.items() if (value := os.getenv(name))),
+        (str(path), dict(_flat(_from_file(path)))),
+        *((name, {key: value}) for key, name in ENVIRONMENT.items() if (value := os.getenv(name))),
         ("command line", {key: value for key, value in options.items() if value is not None}),
     ):
         values |= found
         origin |= dict.fromkeys(found, source)
+    return values, origin
+
+
+def validated(values: Mapping[str, Any], origin: Mapping[str, str]) -> PeerConfig:
+    """The settings of these values by key; raises `UserError` as `load_config` does."""
     try:
-        return PeerConfig.model_validate(values)
+        return PeerConfig.model_validate(_nested(values))
     except ValidationError as error:
         faults = [_describe(fault, origin) for fault in error.errors()]
         raise UserError(Exit.BAD_CONFIG, "; ".join(faults)) from error
+
+
+def known_keys() -> list[str]:
+    """Every key there is, those of tables with the table's name before them."""
+    top = [key for key in PeerConfig.model_fields if key not in TABLES]
+    return top + [f"{name}.{key}" for name, table in TABLES.items() for key in table.model_fields]
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key in TABLES and isinstance(value, dict):
+            yield from ((f"{key}.{name}", it) for name, it in value.items())
+        else:
+            yield key, value
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        table, _, name = key.partition(".")
+        if name and table in TABLES:
+            nested.setdefault(table, {})[name] = value
+        else:
+            nested[key] = value
+    return nested
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -107,12 +151,12 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise UserError(Exit.BAD_CONFIG, f"cannot read {path}: {error.strerror}") from error
 
 
-def _describe(fault: Any, origin: dict[str, str]) -> str:
-    key = str(fault["loc"][0])
-    known = ", ".join(PeerConfig.model_fields)
+def _describe(fault: Any, origin: Mapping[str, str]) -> str:
+    key = ".".join(str(it) for it in fault["loc"][:2] if isinstance(it, str))
+    source = origin.get(key, "?")
     if fault["type"] == "extra_forbidden":
-        return f"{key} ({origin.get(key, '?')}): unknown key; known are {known}"
+        return f"{key} ({source}): unknown key; known are {', '.join(known_keys())}"
     problem = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "string_pattern_mismatch":
         problem = f"expected {_EXPECTED[key]}"
-    return f"{key} = {fault['input']!r} ({origin.get(key, '?')}): {problem}"
+    return f"{key} = {fault['input']!r} ({source}): {problem}"

@@ -23,8 +23,10 @@ from peer.averaging.coverage import decoded
 from peer.averaging.state import GlobalState
 from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
 from peer.condition import Peer, stop_tokens
+from peer.evaluator import Evaluator
 from peer.events import Phase
 from peer.hardware import Machine
+from peer.limits.in_force import LimitsInForce
 from peer.manifests_told import rosters_of
 from peer.members import Members
 from peer.membership import Position, SwarmView
@@ -42,7 +44,6 @@ from peer.status import (
 from peer.supervisor import TrainerSupervisor
 from peer.swarm.interface import Network
 from peer.swarm_life import SwarmLife
-from peer.training.death import TrainerDied
 from peer.training.options import TrainerOptions
 from peer.work import Callbacks, LocalWork
 from swarmpb.exits import UserError
@@ -62,6 +63,7 @@ class Settings:
     """State folder of this run on this machine."""
     name: str
     trainer: TrainerOptions
+    limits: LimitsInForce
     invitation: str
     """The command that another volunteer would type."""
     export: Path | None = None
@@ -119,6 +121,7 @@ class Daemon:
         self._view = SwarmView()
         self._machine = Machine()
         self._rounds = RoundReports(reporter)
+        self._evaluator = Evaluator(self.work, reporter)
         self._stop: events.Stop | None = None
         self._stopping = anyio.Event()
         self._tasks: TaskGroup
@@ -228,7 +231,7 @@ class Daemon:
         parameters = trainer.vectors.outbox.copy()
         state = GlobalState(0, 0, parameters, parameters * 0)
         await self._begin(state)
-        await self._evaluate(state)
+        await self._evaluator.evaluate(state)
 
     async def _resume_checkpoint(self) -> None:
         state = await self._checkpoints.take_up()
@@ -239,27 +242,8 @@ class Daemon:
         self._swarm.history.arrive(state)
         await self.work.begin(state)
 
-    async def _evaluate(self, state: GlobalState) -> None:
-        if self.work.trainer is None:
-            return
-        try:
-            loss = await self.work.trainer.evaluate(state.parameters)
-        except TrainerDied as error:
-            log.debug("no evaluation of round %d: %s", state.round, error)
-            return
-        if math.isfinite(loss):
-            self.reporter.add_validation(
-                coordinator_pb2.Validation(round=state.round, run_tokens=state.tokens, loss=loss)
-            )
-
     async def _wrap_up(self) -> None:
-        state = self.work.state
-        await self._evaluate(state)
-        if self._settings.export is not None and self.work.trainer is not None:
-            try:
-                await self.work.trainer.export(state.parameters, self._settings.export)
-            except (OSError, TrainerDied) as error:
-                log.error("the model could not be written: %s", error)
+        await self._evaluator.wrap_up(self._settings.export)
         await self.reporter.send()
         self._post(events.WrappedUp())
 
@@ -274,7 +258,7 @@ class Daemon:
             self._ended(outcome)
             # the members take turns
             if outcome.member_index == state.round % outcome.members:
-                self._tasks.start_soon(self._evaluate, state)
+                self._tasks.start_soon(self._evaluator.evaluate, state)
             if self._checkpoints.none_yet:
                 # not in half a minute: a run must not hang on nobody's loss
                 self._tasks.start_soon(self._checkpoints.save)

@@ -26,6 +26,7 @@ from peer.departure import Departure
 from peer.display import show_live
 from peer.files import set_aside
 from peer.journal import Journal
+from peer.limits.in_force import LimitsInForce
 from peer.members import Members
 from peer.membership_files import load_membership, load_orders
 from peer.notices import Notices
@@ -33,6 +34,7 @@ from peer.reporter import Reporter
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
 from peer.runtime import RuntimeFolder, state_folder_error
 from peer.status import status_reply
+from peer.steering import LivePeer
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, short
 from peer.training.options import TrainerOptions
@@ -153,7 +155,7 @@ async def _run(
         reply.membership = admission.describe()
         return reply
 
-    async with serve_control(runtime.path, status), anyio.create_task_group() as tasks:
+    async with serve_control(runtime.path, LivePeer(status)), anyio.create_task_group() as tasks:
         tasks.start_soon(show_live, status)
         tasks.start_soon(admission.keep)
         stop = await daemon.run()
@@ -241,9 +243,10 @@ def _settings(request: JoinRequest, identity: PeerIdentity, members: Members) ->
         name=config.name or f"peer-{short(identity.peer_id)}",
         trainer=TrainerOptions(
             cache_folder=request.folder / "data",
-            threads=config.threads,
+            threads=config.limits.threads,
             device=config.device,
         ),
+        limits=LimitsInForce(config.limits),
         invitation=by_owner if members.by_invitation else request.invitation,
         export=request.export,
     )

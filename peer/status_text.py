@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+from google.protobuf.message import Message
 
 from swarmpb.v1 import control_pb2
 
@@ -45,15 +48,20 @@ def one_line(text: str) -> str:
 
 def facts(status: control_pb2.StatusReply) -> dict[str, Any]:
     """All fields as JSON values: bytes as hex, a number that is none as null."""
-    values = {field.name: getattr(status, field.name) for field in status.DESCRIPTOR.fields}
-    return {name: _plain(value) for name, value in values.items()} | {
-        "notices": list(status.notices)
-    }
+    return _values(status)
+
+
+def _values(message: Message) -> dict[str, Any]:
+    return {field.name: _plain(getattr(message, field.name)) for field in message.DESCRIPTOR.fields}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, Message):
+        return _values(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(it) for it in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from peer.config import PeerConfig, default_threads, load_config
+from peer.config import TABLES, PeerConfig, load_config
+from peer.limits.settings import default_threads
 from swarmpb.exits import Exit, UserError
 
 
@@ -38,7 +39,7 @@ def fault(options: dict[str, Any], path: Path) -> str:
 def test_without_any_setting_there_are_defaults(tmp_path: Path) -> None:
     config = load_config({}, tmp_path / "none such" / "peer.toml")
     assert config.coordinator == "127.0.0.1:7700"
-    assert config.threads == default_threads() >= 1
+    assert config.limits.threads == default_threads() >= 1
     assert config.p2p_port == 0
     assert config.state_dir.is_absolute()
 
@@ -65,16 +66,17 @@ def test_every_key_can_be_set_in_the_file(toml: Path, tmp_path: Path) -> None:
         "coordinator": "[::1]:7700",
         "state_dir": str(tmp_path),
         "name": "Annas cat",
-        "threads": 3,
         "device": "cpu",
         "host": "127.0.0.1",
         "p2p_port": 4000,
     }
-    assert values.keys() == PeerConfig.model_fields.keys(), "a new key belongs into this test"
+    assert values.keys() | TABLES.keys() == PeerConfig.model_fields.keys(), (
+        "a new key belongs into this test"
+    )
     lines = (f"{key} = {value!r}" for key, value in values.items())
     toml.write_text("\n".join(lines))
     config = load_config({}, toml)
-    assert config.model_dump(mode="json") == values
+    assert config.model_dump(mode="json", exclude=set(TABLES)) == values
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(
@@ -88,12 +90,12 @@ def test_the_home_folder_may_be_written_as_a_tilde(
 def test_every_wrong_key_is_named_with_where_it_was_set(
     toml: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    toml.write_text('threads = 0\ncolour = "blue"\nhost = "everywhere"\n')
+    toml.write_text('colour = "blue"\nhost = "everywhere"\n[limits]\nthreads = 0\n')
     monkeypatch.setenv("PEER_COORDINATOR", "no port")
     line = fault({"p2p_port": 70000, "device": None}, toml)
     for expected in (
-        f"threads = 0 ({toml}): ",
-        f"colour ({toml}): unknown key; known are coordinator, state_dir, name, threads",
+        f"limits.threads = 0 ({toml}): ",
+        f"colour ({toml}): unknown key; known are coordinator, state_dir, name, device",
         f"host = 'everywhere' ({toml}): ",
         "coordinator = 'no port' (PEER_COORDINATOR): expected HOST:PORT",
         "p2p_port = 70000 (command line): ",
@@ -115,10 +117,10 @@ def test_every_wrong_key_is_named_with_where_it_was_set(
         ("state_dir = 5", "path"),
         ('name = "a\\u001b[31mb"', "expected letters, digits"),
         (f'name = "{"n" * 41}"', "at most 40"),
-        ('threads = "3"', "integer"),
-        ("threads = true", "integer"),
-        ("threads = 1.5", "integer"),
-        ("threads = 1025", "1024"),
+        ('[limits]\nthreads = "3"', "integer"),
+        ("[limits]\nthreads = true", "integer"),
+        ("[limits]\nthreads = 1.5", "integer"),
+        ("[limits]\nthreads = 1025", "1024"),
         ('device = "tpu"', "expected auto, cpu, cuda or mps"),
         ('host = "localhost"', "does not appear to be an IPv4 or IPv6 address"),
         ('host = "256.1.1.1"', "does not appear to be an IPv4 or IPv6 address"),
@@ -150,3 +152,43 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "peer.toml"
     folder.mkdir()
     assert fault({}, folder) == f"cannot read {folder}: Is a directory"
+
+
+def test_limits_are_written_with_their_units_and_flags_come_first(toml: Path) -> None:
+    toml.write_text(
+        '[limits]\nupload = "2 Mbit/s"\ndisk = "20 GB"\nprocessor = "50%"\nidle_after = "5 min"\n'
+        'not_while = ["steam"]\n[energy]\nprice = 0.3\n'
+    )
+    limits = load_config({"limits.disk": "5 GiB"}, toml).limits
+    assert (limits.upload, limits.disk, limits.processor) == (2e6, 5 * 2**30, 0.5)
+    assert (limits.idle_after, limits.not_while, limits.download) == (300.0, ("steam",), None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("upload = 5", "write it with its unit, in quotes; expected a rate such as '2 Mbit/s'"),
+        ('upload = "fast"', "expected a rate such as '2 Mbit/s' or '250 kB/s', not 'fast'"),
+        ('upload = "1 kbit/s"', "greater than or equal to 16000"),
+        ('processor = "120%"', "expected a share between '1%' and '100%'"),
+        ('processor = "0%"', "expected a share between '1%' and '100%'"),
+        ('disk = "20 apples"', "expected an amount of data"),
+        ('idle_after = "-5 min"', "expected a time"),
+        ('io = "fast"', "'idle' or 'normal'"),
+        ("max_temperature = 500", "less than or equal to 120"),
+        ('uplaod = "2 Mbit/s"', "unknown key"),
+    ],
+)
+def test_a_wrong_limit_is_told_with_its_table(toml: Path, setting: str, reason: str) -> None:
+    toml.write_text(f"[limits]\n{setting}")
+    line = fault({}, toml)
+    assert line.startswith("limits.")
+    assert reason in line
+
+
+def test_the_file_can_be_named_by_the_environment(
+    toml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toml.write_text('name = "Anna"')
+    monkeypatch.setenv("PEER_CONFIG", str(toml))
+    assert load_config({}).name == "Anna"

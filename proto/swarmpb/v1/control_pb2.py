@@ -24,17 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18swarmpb/v1/control.proto\x12\nswarmpb.v1\"\x0f\n\rStatusRequest\"\x89\x04\n\x0bStatusReply\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07peer_id\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12\x0e\n\x06tokens\x18\x08 \x01(\x04\x12\x16\n\x0epending_tokens\x18\t \x01(\x04\x12\x19\n\x11tokens_per_second\x18\n \x01(\x01\x12\x12\n\ntrain_loss\x18\x0b \x01(\x01\x12\r\n\x05peers\x18\x0c \x01(\r\x12\x12\n\nrun_tokens\x18\r \x01(\x04\x12\x15\n\rtarget_tokens\x18\x0e \x01(\x04\x12\x16\n\x0euptime_seconds\x18\x0f \x01(\x01\x12\x13\n\x0b\x63oordinator\x18\x10 \x01(\t\x12\x19\n\x11\x63oordinator_state\x18\x11 \x01(\t\x12\x18\n\x10\x64\x61\x65mon_rss_bytes\x18\x12 \x01(\x04\x12\x19\n\x11trainer_rss_bytes\x18\x13 \x01(\x04\x12\x15\n\rround_seconds\x18\x14 \x01(\x01\x12\x13\n\x0binner_steps\x18\x15 \x01(\x04\x12\x13\n\x0btrainer_pid\x18\x16 \x01(\r\x12\x1a\n\x12\x63heckpoint_seconds\x18\x18 \x01(\x01\x12\x12\n\nmembership\x18\x19 \x01(\t\x12\x0f\n\x07notices\x18\x17 \x03(\t2G\n\x07\x43ontrol\x12<\n\x06Status\x12\x19.swarmpb.v1.StatusRequest\x1a\x17.swarmpb.v1.StatusReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18swarmpb/v1/control.proto\x12\nswarmpb.v1\"\x1f\n\x0cPauseRequest\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\"\x0f\n\rResumeRequest\"\'\n\rFinishRequest\x12\x16\n\x0ewithin_seconds\x18\x01 \x01(\x01\"\x0e\n\x0cLeaveRequest\"\x17\n\x06\x41nswer\x12\r\n\x05words\x18\x01 \x01(\t\"\x0f\n\rReloadRequest\"3\n\x0bReloadReply\x12\r\n\x05taken\x18\x01 \x03(\t\x12\x15\n\rat_next_start\x18\x02 \x03(\t\"\x0f\n\rStatusRequest\"\xb5\x07\n\x0bStatusReply\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0f\n\x07peer_id\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\r\n\x05round\x18\x06 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12\x0e\n\x06tokens\x18\x08 \x01(\x04\x12\x16\n\x0epending_tokens\x18\t \x01(\x04\x12\x19\n\x11tokens_per_second\x18\n \x01(\x01\x12\x12\n\ntrain_loss\x18\x0b \x01(\x01\x12\r\n\x05peers\x18\x0c \x01(\r\x12\x12\n\nrun_tokens\x18\r \x01(\x04\x12\x15\n\rtarget_tokens\x18\x0e \x01(\x04\x12\x16\n\x0euptime_seconds\x18\x0f \x01(\x01\x12\x13\n\x0b\x63oordinator\x18\x10 \x01(\t\x12\x19\n\x11\x63oordinator_state\x18\x11 \x01(\t\x12\x18\n\x10\x64\x61\x65mon_rss_bytes\x18\x12 \x01(\x04\x12\x19\n\x11trainer_rss_bytes\x18\x13 \x01(\x04\x12\x15\n\rround_seconds\x18\x14 \x01(\x01\x12\x13\n\x0binner_steps\x18\x15 \x01(\x04\x12\x13\n\x0btrainer_pid\x18\x16 \x01(\r\x12\x1a\n\x12\x63heckpoint_seconds\x18\x18 \x01(\x01\x12\x12\n\nmembership\x18\x19 \x01(\t\x12\x0f\n\x07notices\x18\x17 \x03(\t\x12\x0f\n\x07version\x18\x1a \x01(\t\x12\x0c\n\x04name\x18\x1b \x01(\t\x12\x15\n\rresting_until\x18\x1c \x01(\x01\x12\x17\n\x0fresting_reasons\x18\x1d \x03(\t\x12\'\n\x06\x61\x63ting\x18\x1e \x03(\x0b\x32\x17.swarmpb.v1.ActingLimit\x12\x1e\n\x16upload_bits_per_second\x18\x1f \x01(\x01\x12 \n\x18\x64ownload_bits_per_second\x18  \x01(\x01\x12\x13\n\x0bmonth_bytes\x18! \x01(\x04\x12\x1a\n\x12month_budget_bytes\x18\" \x01(\x04\x12\"\n\x06\x65nergy\x18# \x01(\x0b\x32\x12.swarmpb.v1.Energy\x12%\n\x06losses\x18$ \x03(\x0b\x32\x15.swarmpb.v1.LossPoint\x12\x18\n\x10next_cut_seconds\x18% \x01(\x01\x12\x16\n\x0eround_progress\x18& \x01(\x01\x12\x1f\n\x17swarm_tokens_per_second\x18\' \x01(\x01\x12\r\n\x05reach\x18( \x01(\t\x12\x12\n\ndisk_bytes\x18) \x01(\x04\"*\n\x0b\x41\x63tingLimit\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05words\x18\x02 \x01(\t\"`\n\x06\x45nergy\x12\x0e\n\x06joules\x18\x01 \x01(\x01\x12\r\n\x05watts\x18\x02 \x01(\x01\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x15\n\rprice_per_kwh\x18\x04 \x01(\x01\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\"-\n\tLossPoint\x12\x12\n\nrun_tokens\x18\x01 \x01(\x04\x12\x0c\n\x04loss\x18\x02 \x01(\x01\x32\xe5\x02\n\x07\x43ontrol\x12<\n\x06Status\x12\x19.swarmpb.v1.StatusRequest\x1a\x17.swarmpb.v1.StatusReply\x12\x35\n\x05Pause\x12\x18.swarmpb.v1.PauseRequest\x1a\x12.swarmpb.v1.Answer\x12\x37\n\x06Resume\x12\x19.swarmpb.v1.ResumeRequest\x1a\x12.swarmpb.v1.Answer\x12\x37\n\x06\x46inish\x12\x19.swarmpb.v1.FinishRequest\x1a\x12.swarmpb.v1.Answer\x12\x35\n\x05Leave\x12\x18.swarmpb.v1.LeaveRequest\x1a\x12.swarmpb.v1.Answer\x12<\n\x06Reload\x12\x19.swarmpb.v1.ReloadRequest\x1a\x17.swarmpb.v1.ReloadReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swarmpb.v1.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUSREQUEST']._serialized_start=40
-  _globals['_STATUSREQUEST']._serialized_end=55
-  _globals['_STATUSREPLY']._serialized_start=58
-  _globals['_STATUSREPLY']._serialized_end=579
-  _globals['_CONTROL']._serialized_start=581
-  _globals['_CONTROL']._serialized_end=652
+  _globals['_PAUSEREQUEST']._serialized_start=40
+  _globals['_PAUSEREQUEST']._serialized_end=71
+  _globals['_RESUMEREQUEST']._serialized_start=73
+  _globals['_RESUMEREQUEST']._serialized_end=88
+  _globals['_FINISHREQUEST']._serialized_start=90
+  _globals['_FINISHREQUEST']._serialized_end=129
+  _globals['_LEAVEREQUEST']._serialized_start=131
+  _globals['_LEAVEREQUEST']._serialized_end=145
+  _globals['_ANSWER']._serialized_start=147
+  _globals['_ANSWER']._serialized_end=170
+  _globals['_RELOADREQUEST']._serialized_start=172
+  _globals['_RELOADREQUEST']._serialized_end=187
+  _globals['_RELOADREPLY']._serialized_start=189
+  _globals['_RELOADREPLY']._serialized_end=240
+  _globals['_STATUSREQUEST']._serialized_start=242
+  _globals['_STATUSREQUEST']._serialized_end=257
+  _globals['_STATUSREPLY']._serialized_start=260
+  _globals['_STATUSREPLY']._serialized_end=1209
+  _globals['_ACTINGLIMIT']._serialized_start=1211
+  _globals['_ACTINGLIMIT']._serialized_end=1253
+  _globals['_ENERGY']._serialized_start=1255
+  _globals['_ENERGY']._serialized_end=1351
+  _globals['_LOSSPOINT']._serialized_start=1353
+  _globals['_LOSSPOINT']._serialized_end=1398
+  _globals['_CONTROL']._serialized_start=1401
+  _globals['_CONTROL']._serialized_end=1758
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,31 @@ class ControlStub:
                 request_serializer=swarmpb_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
                 response_deserializer=swarmpb_dot_v1_dot_control__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.Pause = channel.unary_unary(
+                '/swarmpb.v1.Control/Pause',
+                request_serializer=swarmpb_dot_v1_dot_control__pb2.PauseRequest.SerializeToString,
+                response_deserializer=swarmpb_dot_v1_dot_control__pb2.Answer.FromString,
+                _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/swarmpb.v1.Control/Resume',
+                request_serializer=swarmpb_dot_v1_dot_control__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=swarmpb_dot_v1_dot_control__pb2.Answer.FromString,
+                _registered_method=True)
+        self.Finish = channel.unary_unary(
+                '/swarmpb.v1.Control/Finish',
+                request_serializer=swarmpb_dot_v1_dot_control__pb2.FinishRequest.SerializeToString,
+                response_deserializer=swarmpb_dot_v1_dot_control__pb2.Answer.FromString,
+                _registered_method=True)
+        self.Leave = channel.unary_unary(
+                '/swarmpb.v1.Control/Leave',
+                request_serializer=swarmpb_dot_v1_dot_control__pb2.LeaveRequest.SerializeToString,
+                response_deserializer=swarmpb_dot_v1_dot_control__pb2.Answer.FromString,
+                _registered_method=True)
+        self.Reload = channel.unary_unary(
+                '/swarmpb.v1.Control/Reload',
+                request_serializer=swarmpb_dot_v1_dot_control__pb2.ReloadRequest.SerializeToString,
+                response_deserializer=swarmpb_dot_v1_dot_control__pb2.ReloadReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -50,6 +75,39 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Pause(self, request, context):
+        """Give memory and accelerator back until resumed. What is said of it is for its user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Finish(self, request, context):
+        """Leave after the round under way, or after the last round that ends in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Leave(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reload(self, request, context):
+        """Read the settings again. FAILED_PRECONDITION with the fault if they are wrong.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -57,6 +115,31 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=swarmpb_dot_v1_dot_control__pb2.StatusRequest.FromString,
                     response_serializer=swarmpb_dot_v1_dot_control__pb2.StatusReply.SerializeToString,
+            ),
+            'Pause': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pause,
+                    request_deserializer=swarmpb_dot_v1_dot_control__pb2.PauseRequest.FromString,
+                    response_serializer=swarmpb_dot_v1_dot_control__pb2.Answer.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=swarmpb_dot_v1_dot_control__pb2.ResumeRequest.FromString,
+                    response_serializer=swarmpb_dot_v1_dot_control__pb2.Answer.SerializeToString,
+            ),
+            'Finish': grpc.unary_unary_rpc_method_handler(
+                    servicer.Finish,
+                    request_deserializer=swarmpb_dot_v1_dot_control__pb2.FinishRequest.FromString,
+                    response_serializer=swarmpb_dot_v1_dot_control__pb2.Answer.SerializeToString,
+            ),
+            'Leave': grpc.unary_unary_rpc_method_handler(
+                    servicer.Leave,
+                    request_deserializer=swarmpb_dot_v1_dot_control__pb2.LeaveRequest.FromString,
+                    response_serializer=swarmpb_dot_v1_dot_control__pb2.Answer.SerializeToString,
+            ),
+            'Reload': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reload,
+                    request_deserializer=swarmpb_dot_v1_dot_control__pb2.ReloadRequest.FromString,
+                    response_serializer=swarmpb_dot_v1_dot_control__pb2.ReloadReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -86,6 +169,141 @@ class Control:
             '/swarmpb.v1.Control/Status',
             swarmpb_dot_v1_dot_control__pb2.StatusRequest.SerializeToString,
             swarmpb_dot_v1_dot_control__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarmpb.v1.Control/Pause',
+            swarmpb_dot_v1_dot_control__pb2.PauseRequest.SerializeToString,
+            swarmpb_dot_v1_dot_control__pb2.Answer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarmpb.v1.Control/Resume',
+            swarmpb_dot_v1_dot_control__pb2.ResumeRequest.SerializeToString,
+            swarmpb_dot_v1_dot_control__pb2.Answer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Finish(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarmpb.v1.Control/Finish',
+            swarmpb_dot_v1_dot_control__pb2.FinishRequest.SerializeToString,
+            swarmpb_dot_v1_dot_control__pb2.Answer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Leave(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarmpb.v1.Control/Leave',
+            swarmpb_dot_v1_dot_control__pb2.LeaveRequest.SerializeToString,
+            swarmpb_dot_v1_dot_control__pb2.Answer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarmpb.v1.Control/Reload',
+            swarmpb_dot_v1_dot_control__pb2.ReloadRequest.SerializeToString,
+            swarmpb_dot_v1_dot_control__pb2.ReloadReply.FromString,
             options,
             channel_credentials,
             insecure,

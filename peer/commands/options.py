@@ -1,0 +1,101 @@
+"""Options that several commands of `peer` have, and what they prepare."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from swarmpb.endpoints import JoinLink, LinkError, parse_link
+from swarmpb.exits import Exit, UserError
+
+
+def run_name(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Refused before it becomes the name of a folder."""
+    if value is not None and not _RUN_NAME.fullmatch(value):
+        raise UserError(
+            Exit.UNKNOWN_RUN,
+            f"no run can be named {value!r}: names are of lower-case letters, digits and hyphens; "
+            "`coordinator run list` shows those there are",
+        )
+    return value
+
+
+def join_link(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> JoinLink | None:
+    try:
+        return None if value is None else parse_link(value)
+    except LinkError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_RUN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as in `swarmpb.spec`
+state_dir_option = click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where this machine's files of its runs are kept.",
+)
+
+
+run_option = click.option(
+    "--run",
+    "run_id",
+    metavar="ID",
+    callback=run_name,
+    help="The run's name; needed if there are several.",
+)
+run_of_link_option = click.option(
+    "--run", "run_id", metavar="ID", callback=run_name, help="The run's name, without a link."
+)
+coordinator_option = click.option(
+    "--coordinator", metavar="HOST:PORT", help="The run's coordinator, without a link."
+)
+link_argument = click.argument("link", metavar="[LINK]", required=False, callback=join_link)
+json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+
+
+def named_run(link: JoinLink | None, run_id: str | None, options: dict[str, Any]) -> str:
+    """Which run to join; what a link says of its coordinator goes into `options`."""
+    if link is None:
+        if run_id is None:
+            raise click.UsageError("name a run with its join LINK, or with --run")
+        return run_id
+    if run_id or options.get("coordinator"):
+        raise click.UsageError(
+            "a join LINK names run and coordinator: leave --run and --coordinator away"
+        )
+    if not link.run_id:
+        raise click.UsageError("this link names no run; ask its owner for the join link of a run")
+    options["coordinator"] = str(link.endpoint)
+    return link.run_id
+
+
+def running_folder(state_dir: Path, run_id: str | None) -> Path:
+    from peer.joining import run_folder
+    from peer.runtime import running
+
+    if run_id is not None:
+        return run_folder(state_dir, run_id)
+    folders = sorted(path.parent for path in state_dir.glob("runs/*/lock"))
+    active = [folder for folder in folders if running(folder)]
+    if len(active) > 1:
+        names = ", ".join(folder.name for folder in active)
+        raise UserError(Exit.NOT_RUNNING, f"several peers run here ({names}): name one with --run")
+    return active[0] if active else run_folder(state_dir, "…")
+
+
+def prepare(debug: bool) -> None:
+    """Set up logging and the libraries' own noise, before they are imported."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its errors come to us as exceptions
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else "%(message)s",
+        stream=sys.stderr,
+    )
