@@ -29,6 +29,7 @@ PURE = {
     "peer.checkpoint_manifest",
     "peer.condition",
     "peer.halves",
+    "peer.limits.month",
     "peer.machine",
     "peer.members",
     "peer.membership",
