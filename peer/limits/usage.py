@@ -1,4 +1,4 @@
-"""How much data this machine's peers have moved, by day and run: `usage.sqlite` of the state folder.
+"""How much data the peers here have moved, by day and run: `usage.sqlite` of the state folder.
 
 All daemons of one state folder write to it, each with additions of its own, so that the sums are
 those of all; a daemon that is killed loses the seconds since its last addition.
