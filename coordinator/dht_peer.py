@@ -33,10 +33,7 @@ async def start_dht_peer(identity: Path, runtime_dir: Path, host: str, port: int
     identity: file of the key that makes the address the same after a restart; runtime_dir: private
     folder for sockets. `UserError` PORT_IN_USE if the port is taken.
     """
-    # hivemind takes long to import and nothing else in the coordinator needs it
-    from peer.swarm.without_tensors import import_network_alone
-
-    import_network_alone()
+    # only who serves needs it
     from peer.swarm.libp2p import Libp2pNetwork
 
     ensure_identity(identity)

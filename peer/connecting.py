@@ -71,7 +71,7 @@ class Connector:
         return await self._start(self._port, initial_peers)
 
     async def _start(self, port: int, initial_peers: Sequence[str]) -> Network:
-        # 1.6 s of imports, spent while the trainer process does its own
+        # imported while the trainer process does its own
         from peer.swarm.libp2p import Libp2pNetwork
 
         return await Libp2pNetwork.start(

@@ -6,12 +6,9 @@ import logging
 from collections.abc import Iterable, Sequence
 
 import anyio
-from hivemind.dht.node import DHTNode
-from hivemind.dht.routing import DHTID
-from hivemind.p2p import PeerID
-from hivemind.proto import dht_pb2
 
 from peer.swarm.clock import CLOCK
+from peer.swarm.hivemind_parts import DHTID, DHTNode, PeerID, dht_pb2
 from peer.swarm.interface import Unreachable, short
 from peer.swarm.p2pd import P2pd, peer_of
 

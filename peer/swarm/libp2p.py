@@ -19,18 +19,21 @@ from typing import Any
 
 import anyio
 from google.protobuf.message import DecodeError
-from hivemind.dht.node import DHTNode
-from hivemind.dht.routing import DHTID
-from hivemind.dht.validation import DHTRecord, RecordValidatorBase
-from hivemind.p2p import P2P
-from hivemind.p2p.p2p_daemon_bindings.datastructures import StreamInfo
-from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
-from hivemind.utils import MSGPackSerializer
 
 from peer.swarm.clock import CLOCK
 from peer.swarm.framing import FramedStream
 from peer.swarm.gate import OPEN, Gate, GuardedStreams, Served
 from peer.swarm.greeting import Greeter
+from peer.swarm.hivemind_parts import (
+    DHTID,
+    P2P,
+    DHTNode,
+    DHTRecord,
+    MSGPackSerializer,
+    P2PDaemonError,
+    RecordValidatorBase,
+    StreamInfo,
+)
 from peer.swarm.interface import (
     MAX_RECORD_BYTES,
     Barred,

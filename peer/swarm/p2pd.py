@@ -13,21 +13,20 @@ from typing import Any
 
 import anyio
 
-os.environ.setdefault("HIVEMIND_LOGLEVEL", "ERROR")  # read when hivemind is imported
-# p2pd is no faster with more, and the processors are the trainer's
-os.environ.setdefault("GOMAXPROCS", "1")
-
-from hivemind.p2p import P2P, PeerID
-from hivemind.p2p.p2p_daemon_bindings.utils import (
+from peer.swarm.hivemind_parts import (
+    P2P,
+    Multiaddr,
     P2PDaemonError,
+    PeerID,
+    p2pd_pb2,
     raise_if_failed,
     read_pbmsg_safe,
     write_pbmsg,
 )
-from hivemind.proto import p2pd_pb2
-from hivemind.utils.multiaddr import Multiaddr
-
 from peer.swarm.interface import Unreachable
+
+# p2pd is no faster with more, and the processors are the trainer's
+os.environ.setdefault("GOMAXPROCS", "1")
 
 log = logging.getLogger(__name__)
 

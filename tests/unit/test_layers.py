@@ -156,9 +156,7 @@ def test_the_swarm_and_averaging_do_not_know_the_daemon() -> None:
 
 
 def test_the_coordinator_shares_messages_its_dht_peer_and_the_lock_with_a_peer() -> None:
-    # its process has no use for tensors, and libp2p comes without them
-    network = ("peer.swarm.libp2p", "peer.swarm.without_tensors")
-    shared = (*network, "peer.swarm.clock", "peer.runtime")
+    shared = ("peer.swarm.libp2p", "peer.swarm.clock", "peer.runtime")
     for name, tree in modules().items():
         if within(name, "coordinator"):
             others = {it for it in imports(tree) if within(it, "peer") and not within(it, *shared)}

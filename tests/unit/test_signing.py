@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
-from hivemind.p2p.p2p_daemon_bindings.datastructures import PeerID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peer.swarm.hivemind_parts import PeerID
 from swarmpb.files import write_private
 from swarmpb.signing import (
     BadSignatureError,
