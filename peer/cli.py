@@ -9,6 +9,7 @@ import traceback
 
 import click
 
+from peer.commands.config import config
 from peer.commands.join import join
 from peer.commands.receipts import receipts
 from peer.commands.status import status
@@ -29,7 +30,7 @@ def cli(context: click.Context, debug: bool) -> None:
     context.obj = debug
 
 
-for command in (join, receipts, status):
+for command in (config, join, receipts, status):
     cli.add_command(command)
 
 

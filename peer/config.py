@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,19 +91,21 @@ def settings_of(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """What was set, by key as above, and where: of several sources the last one counts."""
     path = path or config_file()
-    values: dict[str, Any] = {
-        "coordinator": "127.0.0.1:7700",
-        "state_dir": user_state_path(APPLICATION),
-    }
+    values = default_values()
     origin = dict.fromkeys(values, "default")
     for source, found in (
-        (str(path), dict(_flat(_from_file(path)))),
+        (str(path), flat(_from_file(path))),
         *((name, {key: value}) for key, name in ENVIRONMENT.items() if (value := os.getenv(name))),
         ("command line", {key: value for key, value in options.items() if value is not None}),
     ):
         values |= found
         origin |= dict.fromkeys(found, source)
     return values, origin
+
+
+def default_values() -> dict[str, Any]:
+    """Of the keys that have to be set."""
+    return {"coordinator": "127.0.0.1:7700", "state_dir": user_state_path(APPLICATION)}
 
 
 def validated(values: Mapping[str, Any], origin: Mapping[str, str]) -> PeerConfig:
@@ -115,18 +117,30 @@ def validated(values: Mapping[str, Any], origin: Mapping[str, str]) -> PeerConfi
         raise UserError(Exit.BAD_CONFIG, "; ".join(faults)) from error
 
 
+def faults_of(values: Mapping[str, Any], origin: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with these values, by key; empty if nothing is."""
+    try:
+        PeerConfig.model_validate(_nested(values))
+    except ValidationError as error:
+        return {_key_of(fault): _describe(fault, origin) for fault in error.errors()}
+    return {}
+
+
 def known_keys() -> list[str]:
     """Every key there is, those of tables with the table's name before them."""
     top = [key for key in PeerConfig.model_fields if key not in TABLES]
     return top + [f"{name}.{key}" for name, table in TABLES.items() for key in table.model_fields]
 
 
-def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file has, by key: "name", "limits.upload"."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if key in TABLES and isinstance(value, dict):
-            yield from ((f"{key}.{name}", it) for name, it in value.items())
+            found |= {f"{key}.{name}": it for name, it in value.items()}
         else:
-            yield key, value
+            found[key] = value
+    return found
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,8 +165,12 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise UserError(Exit.BAD_CONFIG, f"cannot read {path}: {error.strerror}") from error
 
 
+def _key_of(fault: Any) -> str:
+    return ".".join(str(it) for it in fault["loc"][:2] if isinstance(it, str))
+
+
 def _describe(fault: Any, origin: Mapping[str, str]) -> str:
-    key = ".".join(str(it) for it in fault["loc"][:2] if isinstance(it, str))
+    key = _key_of(fault)
     source = origin.get(key, "?")
     if fault["type"] == "extra_forbidden":
         return f"{key} ({source}): unknown key; known are {', '.join(known_keys())}"
