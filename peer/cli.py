@@ -11,6 +11,7 @@ import click
 
 from peer.commands.config import config
 from peer.commands.join import join
+from peer.commands.logs import logs
 from peer.commands.receipts import receipts
 from peer.commands.status import status
 from swarmpb.exits import Exit, UserError
@@ -30,7 +31,7 @@ def cli(context: click.Context, debug: bool) -> None:
     context.obj = debug
 
 
-for command in (config, join, receipts, status):
+for command in (config, join, logs, receipts, status):
     cli.add_command(command)
 
 

@@ -31,6 +31,7 @@ from peer.members import Members
 from peer.membership_files import load_membership, load_orders
 from peer.notices import Notices
 from peer.reporter import Reporter
+from peer.run_log import kept_log, log_changes
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
 from peer.runtime import RuntimeFolder, state_folder_error
 from peer.status import status_reply
@@ -100,6 +101,7 @@ async def _take_part(
     request: JoinRequest, runtime: RuntimeFolder, departure: Departure
 ) -> events.Stop:
     async with AsyncExitStack() as stack:
+        stack.enter_context(kept_log(request.folder))
         coordinator = CoordinatorClient(request.config.coordinator)
         stack.push_async_callback(coordinator.close)
         try:
@@ -157,8 +159,10 @@ async def _run(
 
     async with serve_control(runtime.path, LivePeer(status)), anyio.create_task_group() as tasks:
         tasks.start_soon(show_live, status)
+        tasks.start_soon(log_changes, status)
         tasks.start_soon(admission.keep)
         stop = await daemon.run()
+        log.info("stopped: %s", stop.reason)
         tasks.cancel_scope.cancel()
     return stop
 

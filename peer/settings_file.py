@@ -82,7 +82,7 @@ def without_value(text: str, key: str, path: Path) -> Change | None:
         return None
     table, _, name = key.partition(".")
     if name and table in TABLES:
-        del document[table][name]  # type: ignore[union-attr]  # a table: `flat` went into it
+        del document[table][name]  # a table: `flat` went into it
     else:
         del document[key]
     remaining = faults_of(*_values(document, path)).values()
@@ -128,7 +128,7 @@ def _put(document: tomlkit.TOMLDocument, key: str, value: Any) -> None:
         return
     if not isinstance(document.get(table), dict):  # none yet, or what the check then names
         document[table] = tomlkit.table()
-    document[table][name] = value  # type: ignore[index]  # a table, as of two lines before
+    document[table][name] = value  # a table, as of two lines before
 
 
 def _values(document: tomlkit.TOMLDocument, path: Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from peer.local_runs import RUN_NAME, is_run_folder, run_folders, running_folders
 from swarmpb.endpoints import JoinLink, LinkError, parse_link
 from swarmpb.exits import Exit, UserError
 
 
 def run_name(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     """Refused before it becomes the name of a folder."""
-    if value is not None and not _RUN_NAME.fullmatch(value):
+    if value is not None and not RUN_NAME.fullmatch(value):
         raise UserError(
             Exit.UNKNOWN_RUN,
             f"no run can be named {value!r}: names are of lower-case letters, digits and hyphens; "
@@ -35,7 +36,20 @@ def join_link(
         raise click.BadParameter(str(error)) from error
 
 
-_RUN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as in `swarmpb.spec`
+def complete_run(
+    context: click.Context, _option: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    """The names of the runs that this machine knows, for a shell."""
+    from peer.config import load_config
+
+    try:
+        state_dir = load_config({"state_dir": context.params.get("state_dir")}).state_dir
+        folders = run_folders(state_dir)
+    except (UserError, OSError):
+        return []  # a shell that completes is no place for errors
+    return [CompletionItem(it.name) for it in folders if it.name.startswith(begun)]
+
+
 state_dir_option = click.option(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -48,10 +62,16 @@ run_option = click.option(
     "run_id",
     metavar="ID",
     callback=run_name,
+    shell_complete=complete_run,
     help="The run's name; needed if there are several.",
 )
 run_of_link_option = click.option(
-    "--run", "run_id", metavar="ID", callback=run_name, help="The run's name, without a link."
+    "--run",
+    "run_id",
+    metavar="ID",
+    callback=run_name,
+    shell_complete=complete_run,
+    help="The run's name, without a link.",
 )
 coordinator_option = click.option(
     "--coordinator", metavar="HOST:PORT", help="The run's coordinator, without a link."
@@ -88,6 +108,31 @@ def running_folder(state_dir: Path, run_id: str | None) -> Path:
         names = ", ".join(folder.name for folder in active)
         raise UserError(Exit.NOT_RUNNING, f"several peers run here ({names}): name one with --run")
     return active[0] if active else run_folder(state_dir, "…")
+
+
+def known_folder(state_dir: Path, run_id: str | None) -> Path:
+    """The folder of the run that is named, or of the only one that there is or that runs."""
+    if run_id is not None:
+        folder = state_dir / "runs" / run_id
+        if not is_run_folder(folder):
+            raise UserError(
+                Exit.UNKNOWN_RUN,
+                f"no peer of this machine was ever in run {run_id}; `peer runs` shows those it "
+                "knows",
+            )
+        return folder
+    folders = run_folders(state_dir)
+    if not folders:
+        raise UserError(
+            Exit.UNKNOWN_RUN, f"no run was joined on {state_dir}; join one with `peer join LINK`"
+        )
+    chosen = folders if len(folders) == 1 else running_folders(state_dir)
+    if len(chosen) != 1:
+        names = ", ".join(it.name for it in chosen or folders)
+        raise UserError(
+            Exit.UNKNOWN_RUN, f"several runs are known here ({names}): name one with --run"
+        )
+    return chosen[0]
 
 
 def prepare(debug: bool) -> None:
