@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from peer.limits.hours import parse_hours
 from peer.limits.units import parse_bytes, parse_rate, parse_seconds, parse_share
 
 
@@ -48,6 +49,20 @@ Seconds = Annotated[float, _written(parse_seconds), Field(ge=0, le=86400 * 31)]
 Share = Annotated[float, _written(parse_share)]
 
 
+def _as_told(hours: str) -> str:
+    """In the one way of writing them that users see."""
+    return parse_hours(hours).describe() if hours else ""
+
+
+def _program(name: str) -> str:
+    if not name.strip() or len(name) > 100 or "/" in name:
+        raise ValueError("expected the name of a program as a list of processes shows it: 'steam'")
+    return name.strip()
+
+
+Program = Annotated[str, AfterValidator(_program)]
+
+
 class Limits(BaseModel):
     """The keys of `[limits]`; each is also an option of `peer join`."""
 
@@ -76,7 +91,7 @@ class Limits(BaseModel):
     """How the disk is used: only when nobody else does, or like everybody."""
 
     # ---- these make it rest
-    hours: str = ""
+    hours: Annotated[str, AfterValidator(_as_told)] = ""
     """When it may train, by weekday in local time: "mon-fri 19:00-08:00, sat-sun"."""
     idle_after: Seconds | None = None
     """Train only when nobody has used the machine for so long."""
@@ -84,7 +99,7 @@ class Limits(BaseModel):
     """Train on battery, too."""
     max_temperature: Annotated[float, Field(ge=30, le=120)] | None = None
     """Degrees Celsius of the hottest processor or accelerator."""
-    not_while: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    not_while: Annotated[tuple[Program, ...], Field(max_length=64)] = ()
     """Names of programs: while one of them runs, this peer rests."""
 
 

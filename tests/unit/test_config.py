@@ -192,3 +192,14 @@ def test_the_file_can_be_named_by_the_environment(
     toml.write_text('name = "Anna"')
     monkeypatch.setenv("PEER_CONFIG", str(toml))
     assert load_config({}).name == "Anna"
+
+
+def test_hours_are_refused_at_their_column_and_programs_by_name_only(toml: Path) -> None:
+    said = fault({"limits.hours": "mon-fri 19:00-25:00"}, toml)
+    assert "limits.hours = 'mon-fri 19:00-25:00' (command line): column 15: 25:00" in said
+    toml.write_text('[limits]\nnot_while = ["/usr/bin/steam"]\n')
+    said = fault({}, toml)
+    assert "limits.not_while" in said
+    assert "expected the name of a program" in said
+    toml.write_text('[limits]\nhours = "Monday-Friday 19:00 - 8:00"\n')
+    assert load_config({}, toml).limits.hours == "mon-fri 19:00-08:00"
