@@ -29,10 +29,11 @@ from peer.hardware import Machine
 from peer.limits.in_force import LimitsInForce
 from peer.manifests_told import rosters_of
 from peer.members import Members
-from peer.membership import Position, SwarmView
+from peer.membership import PeerFacts, Position, SwarmView
 from peer.notices import Notices
 from peer.presence import Presence
 from peer.reporter import Reporter
+from peer.round_ahead import OwnWork, RoundAhead, round_ahead
 from peer.round_reports import RoundReports
 from peer.run_metadata import RunMetadata
 from peer.standstill import watch_standstill
@@ -42,6 +43,7 @@ from peer.status import (
     text_coverage,
 )
 from peer.supervisor import TrainerSupervisor
+from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network
 from peer.swarm_life import SwarmLife
 from peer.training.options import TrainerOptions
@@ -98,6 +100,7 @@ class Daemon:
         self.reporter = reporter
         reporter.snapshot = lambda: progress_report(self.snapshot())
         reporter.rosters = lambda attempts: rosters_of(self._swarm.history, attempts)
+        self.limits = settings.limits
         self._settings = settings
         self._members = members
         self._spec = spec
@@ -118,7 +121,7 @@ class Daemon:
             known_tokens=metadata.known_tokens,
             course=members.course,
         )
-        self._view = SwarmView()
+        self._seen: events.ViewSeen | None = None
         self._machine = Machine()
         self._rounds = RoundReports(reporter)
         self._evaluator = Evaluator(self.work, reporter)
@@ -211,8 +214,7 @@ class Daemon:
             self.stop_now(events.Stop(error.code, str(error)))
 
     def _on_view(self, view: SwarmView, wall: float) -> None:
-        self._view = view
-        seen = self._swarm.seen(view, self._peer.peer_id, wall)
+        seen = self._seen = self._swarm.seen(view, self._peer.peer_id, wall)
         self._post(replace(seen, model_wanted=self.reporter.model_wanted))
 
     def _orders_changed(self) -> None:
@@ -300,7 +302,7 @@ class Daemon:
             tokens_per_second=speed.tokens_per_second(time.monotonic()),
             train_loss=speed.loss(),
             inner_steps=self.work.inner_steps,
-            peers=len(self._view.others(self._peer.peer_id)) + 1,
+            peers=len(self._others()) + 1,
             target_tokens=stop_tokens(self._peer),
             addresses=self._swarm.network.addresses if self._swarm.network else (),
             link=self._swarm.link,
@@ -314,6 +316,19 @@ class Daemon:
             orders=self._members.rank,
             certificate=self._members.credentials(),
         )
+
+    def _others(self) -> tuple[PeerFacts, ...]:
+        return self._seen.view.others(self._peer.peer_id) if self._seen is not None else ()
+
+    def outlook(self) -> RoundAhead:
+        """When the next round is due, as far as this peer can tell."""
+        now = time.monotonic()
+        own = OwnWork(self.work.pending_tokens, self._trainers.speed.tokens_per_second(now))
+        return round_ahead(self._peer, self._seen, own, now, CLOCK.now())
+
+    def losses(self) -> list[tuple[int, float]]:
+        """(Tokens of the run, training loss) since this peer started, the oldest first."""
+        return self._trainers.losses.points()
 
     @property
     def checkpoint_seconds(self) -> float:

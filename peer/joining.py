@@ -23,10 +23,10 @@ from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
 from peer.credited import Receipt, receipts_of
 from peer.daemon import Daemon, Settings
 from peer.departure import Departure
-from peer.display import show_live
 from peer.files import set_aside
 from peer.journal import Journal
 from peer.limits.in_force import LimitsInForce
+from peer.local_runs import run_folder
 from peer.members import Members
 from peer.membership_files import load_membership, load_orders
 from peer.notices import Notices
@@ -34,7 +34,8 @@ from peer.reporter import Reporter
 from peer.run_log import kept_log, log_changes
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
 from peer.runtime import RuntimeFolder, state_folder_error
-from peer.status import status_reply
+from peer.screen.show import show_live
+from peer.status import add_limits, add_outlook, status_reply
 from peer.steering import LivePeer
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, short
@@ -69,11 +70,6 @@ class JoinRequest:
     def invitation(self) -> str:
         endpoint = parse_endpoint(self.config.coordinator)
         return f"peer join {JoinLink(endpoint, self.run_id)}"
-
-
-def run_folder(state_dir: Path, run_id: str) -> Path:
-    """Where a run's files are kept on this machine."""
-    return state_dir / "runs" / run_id
 
 
 async def join(request: JoinRequest) -> events.Stop:
@@ -258,6 +254,8 @@ def _settings(request: JoinRequest, identity: PeerIdentity, members: Members) ->
 
 def _status(request: JoinRequest, daemon: Daemon, started: float) -> control_pb2.StatusReply:
     reply = status_reply(daemon.snapshot())
+    add_outlook(reply, daemon.outlook(), daemon.losses())
+    add_limits(reply, daemon.limits)
     reply.pid = os.getpid()
     reply.uptime_seconds = time.monotonic() - started
     reply.coordinator = request.config.coordinator

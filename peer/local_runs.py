@@ -24,6 +24,11 @@ _SORTS = {
 """What a file or folder of a run counts as, by its name; the rest is `other`."""
 
 
+def run_folder(state_dir: Path, run_id: str) -> Path:
+    """Where a run's files are kept on this machine."""
+    return state_dir / "runs" / run_id
+
+
 def run_folders(state_dir: Path) -> list[Path]:
     """The folders of all runs, by name; links and folders of somebody else are none."""
     try:

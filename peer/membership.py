@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -199,6 +199,38 @@ def cut_is_due(
         return False
     if elapsed >= spec.max_seconds:
         return True
+    return trained_for_round(others, own, own_tokens, now) >= spec.target_tokens
+
+
+def trained_for_round(
+    others: Sequence[PeerFacts], own: Position, own_tokens: int, now: float
+) -> float:
+    """Tokens that those at `own` have trained since; now: unix seconds."""
     together = [peer for peer in others if peer.position == own]
-    trained = own_tokens + sum(peer.expected_tokens(now) for peer in together)
-    return trained >= spec.target_tokens
+    return own_tokens + sum(peer.expected_tokens(now) for peer in together)
+
+
+def seconds_to_cut(
+    others: Sequence[PeerFacts],
+    own: Position,
+    own_tokens: int,
+    own_speed: float,
+    elapsed: float,
+    shortest: float,
+    spec: RoundSpec,
+    now: float,
+) -> float:
+    """When `cut_is_due` will hold if all go on as fast as now; 0: it does.
+
+    own_speed: tokens per second; the rest as for `cut_is_due`.
+    """
+    missing = spec.target_tokens - trained_for_round(others, own, own_tokens, now)
+    speed = own_speed + speed_of(peer for peer in others if peer.position == own)
+    for_tokens = max(0.0, missing) / speed if speed > 0 else math.inf if missing > 0 else 0.0
+    sooner = max(for_tokens, min(shortest, spec.max_seconds) - elapsed)
+    return max(0.0, min(sooner, spec.max_seconds - elapsed))
+
+
+def speed_of(peers: Iterable[PeerFacts]) -> float:
+    """Tokens per second of those that are at work, as they say."""
+    return sum(peer.tokens_per_second for peer in peers if peer.phase in AT_WORK)

@@ -18,8 +18,8 @@ from typing import Any
 
 import anyio
 
-from peer.status import live_line
-from peer.status_text import one_line
+from peer.screen.line import live_line
+from peer.screen.plain import one_line
 from swarmpb.exits import UserError
 from swarmpb.v1 import control_pb2
 from swarmpb.version import SOFTWARE_VERSION

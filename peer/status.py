@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from peer.averaging.attempt import Outcome
@@ -11,8 +12,10 @@ from peer.averaging.coverage import Coverage
 from peer.averaging.links import UNKNOWN, Link, link_message
 from peer.averaging.state import GlobalState
 from peer.events import Phase
+from peer.limits.in_force import LimitsInForce
+from peer.limits.words import limits_set
 from peer.orders import NO_RANK, Rank
-from peer.status_text import one_line
+from peer.round_ahead import RoundAhead
 from peer.training.messages import Progress
 from swarmpb.v1 import control_pb2, coordinator_pb2, swarm_pb2
 from swarmpb.version import SOFTWARE_VERSION
@@ -199,7 +202,26 @@ def status_reply(snapshot: Snapshot) -> control_pb2.StatusReply:
         target_tokens=snapshot.target_tokens,
         round_seconds=durations[len(durations) // 2] if durations else 0.0,
         inner_steps=snapshot.inner_steps,
+        version=SOFTWARE_VERSION,
+        name=snapshot.name,
+        reach=snapshot.reach,
     )
+
+
+def add_limits(reply: control_pb2.StatusReply, limits: LimitsInForce) -> None:
+    """What is set, and what of it holds something back now."""
+    for told, found in ((reply.limits, limits_set(limits.limits)), (reply.acting, limits.acting())):
+        told.extend(control_pb2.ActingLimit(name=it, words=words) for it, words in found.items())
+
+
+def add_outlook(
+    reply: control_pb2.StatusReply, ahead: RoundAhead, losses: Sequence[tuple[int, float]]
+) -> None:
+    """When the next round is due, and how the loss has gone."""
+    reply.next_cut_seconds = ahead.seconds
+    reply.round_progress = ahead.progress
+    reply.swarm_tokens_per_second = ahead.swarm_tokens_per_second
+    reply.losses.extend(control_pb2.LossPoint(run_tokens=at, loss=it) for at, it in losses)
 
 
 def round_outcome(
@@ -242,15 +264,4 @@ def round_reached(state: GlobalState, wall: float) -> coordinator_pb2.RoundOutco
         run_tokens=state.tokens,
         finished_at_ms=int(wall * 1000),
         train_loss=math.nan,
-    )
-
-
-def live_line(status: control_pb2.StatusReply) -> str:
-    """The one line that a terminal shows."""
-    loss = f"loss {status.train_loss:.3f}" if math.isfinite(status.train_loss) else "no loss yet"
-    share = f" ({status.run_tokens / status.target_tokens:.0%})" if status.target_tokens else ""
-    peers = "1 peer" if status.peers == 1 else f"{status.peers} peers"
-    return one_line(
-        f"{status.phase}: {status.reason} | at round {status.round}{share} | "
-        f"{status.tokens_per_second:,.0f} tokens/s | {loss} | {peers}"
     )

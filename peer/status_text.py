@@ -8,51 +8,87 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from peer.limits.units import bytes_text, rate_text
+from peer.screen import words
+from peer.screen.plain import one_line
 from swarmpb.v1 import control_pb2
 
 
-def describe(status: control_pb2.StatusReply) -> str:
-    """A few lines: what the peer does and why, its share, the run, the machine."""
+def describe(status: control_pb2.StatusReply, now: float) -> str:
+    """Some lines: what the peer does and why, its share, the run, the machine, what limits it.
+
+    now: unix seconds.
+    """
     loss = f"{status.train_loss:.3f}" if math.isfinite(status.train_loss) else "none yet"
     share = f" of {status.target_tokens:,}" if status.target_tokens else ""
     rows = [
         ("peer", f"{status.peer_id} (process {status.pid}, up {status.uptime_seconds:.0f} s)"),
-        ("doing", f"{status.phase}: {status.reason}"),
+        ("doing", words.doing(status, now)),
         ("run", f"{status.run_id}, round {status.round}, {status.run_tokens:,}{share} tokens"),
         ("merged here", f"{status.tokens:,} tokens; {status.pending_tokens:,} not merged yet"),
         ("speed", f"{status.tokens_per_second:,.0f} tokens/s, {status.inner_steps} inner steps"),
         ("loss", f"{loss} (training, nats per token)"),
-        ("swarm", f"{status.peers} peers{_rounds(status.round_seconds)}"),
+        ("next cut", _next_cut(status)),
+        ("swarm", f"{status.peers} peers{_rounds(status.round_seconds)}{_share(status)}"),
         ("coordinator", f"{status.coordinator}, {status.coordinator_state}"),
-        ("checkpoint", _age(status.checkpoint_seconds)),
+        ("checkpoint", words.age(status.checkpoint_seconds)),
+        ("network", _network(status)),
+        ("data", words.data(status)),
+        ("energy", _energy(status)),
         (
             "memory",
             f"daemon {status.daemon_rss_bytes / 2**20:.0f} MiB, "
             f"trainer {status.trainer_rss_bytes / 2**20:.0f} MiB",
         ),
+        ("disk", bytes_text(status.disk_bytes) if status.disk_bytes else ""),
+        ("limits", words.limits_set(status.limits)),
+        *(("acting", words.acting(limit)) for limit in status.acting),
+        ("membership", status.membership),
+        *(("notice", notice) for notice in status.notices),
     ]
-    if status.membership:
-        rows.append(("membership", status.membership))
-    rows += [("notice", notice) for notice in status.notices]
-    return "\n".join(f"{name:12} {one_line(value)}" for name, value in rows)
+    return "\n".join(f"{name:12} {one_line(value)}" for name, value in rows if value)
 
 
-def _age(seconds: float) -> str:
-    return f"{seconds:.0f} s ago" if math.isfinite(seconds) else "none yet"
+def _next_cut(status: control_pb2.StatusReply) -> str:
+    known = math.isfinite(status.next_cut_seconds) and not words.rests(status)
+    return f"in {words.duration(status.next_cut_seconds)}" if known else ""
 
 
-def one_line(text: str) -> str:
-    """Without line breaks and what a terminal would obey: reasons come from other peers too."""
-    return "".join(it if it.isprintable() else "?" for it in " ".join(text.split()))
+def _network(status: control_pb2.StatusReply) -> str:
+    """Rates now; nothing while it rests."""
+    if words.rests(status):
+        return ""
+    up, down = status.upload_bits_per_second, status.download_bits_per_second
+    reach = f"; others reach it: {status.reach}" if status.reach else ""
+    return f"{rate_text(up)} up, {rate_text(down)} down{reach}"
+
+
+def _energy(status: control_pb2.StatusReply) -> str:
+    known = words.energy(status)
+    return f"{known} ({status.energy.source})" if known else ""
+
+
+def _share(status: control_pb2.StatusReply) -> str:
+    own, all_of_them = status.tokens_per_second, status.swarm_tokens_per_second
+    known = 0 < own <= all_of_them and status.peers > 1
+    return f"; {words.percent(own / all_of_them)} of its speed are this machine's" if known else ""
 
 
 def facts(status: control_pb2.StatusReply) -> dict[str, Any]:
-    """All fields as JSON values: bytes as hex, a number that is none as null."""
+    """All fields of `StatusReply`, by their names in `control.proto`, as JSON values.
+
+    Bytes as hex; a number that is none, and what nobody knows, as null.
+    """
     return _values(status)
 
 
 def _values(message: Message) -> dict[str, Any]:
-    return {field.name: _plain(getattr(message, field.name)) for field in message.DESCRIPTOR.fields}
+    return {
+        field.name: None
+        if field.has_presence and not message.HasField(field.name)
+        else _plain(getattr(message, field.name))
+        for field in message.DESCRIPTOR.fields
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import anyio
 
 from peer.events import TrainerLost, TrainerReady
+from peer.loss_history import LossHistory
 from peer.status import Speedometer
 from peer.training.client import Trainer
 from peer.training.death import TrainerDied
@@ -32,6 +33,7 @@ class TrainerSupervisor:
         post: Callable[[TrainerReady | TrainerLost], None],
     ) -> None:
         self.speed = Speedometer()
+        self.losses = LossHistory()
         self._spec_bytes = spec_bytes
         self._batch_size = batch_size
         self._options = options
@@ -46,6 +48,7 @@ class TrainerSupervisor:
             self._options = replace(self._options, micro_batch=max(1, batch // 2))
             log.warning("training with micro-batches of %d", self._options.micro_batch)
         self.speed.reset()
+        self.losses.trainer_replaced()
         trainer = await Trainer.start(self._spec_bytes, self._options, self._on_event)
         try:
             await trainer.ready()
@@ -90,5 +93,6 @@ class TrainerSupervisor:
             log.warning("%s", event.text)
         else:
             self.speed.add(event, time.monotonic())
+            self.losses.add(event, self._work.run_tokens)
             if self._work.trainer is not None:
                 self._work.leasing.has_progressed(self._work.trainer)

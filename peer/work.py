@@ -85,6 +85,11 @@ class LocalWork:
     def has_state(self) -> bool:
         return self._state is not None
 
+    @property
+    def run_tokens(self) -> int:
+        """Merged in the run, and trained here since; 0 without a state."""
+        return self._state.tokens + self.pending_tokens if self._state is not None else 0
+
     def states(self) -> list[GlobalState]:
         """What this peer can give to others: the newest state, and the one before it."""
         return [state for state in (self._state, self._previous) if state is not None]

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from peer.local_runs import RUN_NAME, is_run_folder, run_folders, running_folders
+from peer.local_runs import RUN_NAME, is_run_folder, run_folder, run_folders, running_folders
 from swarmpb.endpoints import JoinLink, LinkError, parse_link
 from swarmpb.exits import Exit, UserError
 
@@ -97,13 +97,10 @@ def named_run(link: JoinLink | None, run_id: str | None, options: dict[str, Any]
 
 
 def running_folder(state_dir: Path, run_id: str | None) -> Path:
-    from peer.joining import run_folder
-    from peer.runtime import running
-
+    """The folder of the run that is named, or of the only one that a peer runs on."""
     if run_id is not None:
         return run_folder(state_dir, run_id)
-    folders = sorted(path.parent for path in state_dir.glob("runs/*/lock"))
-    active = [folder for folder in folders if running(folder)]
+    active = running_folders(state_dir)
     if len(active) > 1:
         names = ", ".join(folder.name for folder in active)
         raise UserError(Exit.NOT_RUNNING, f"several peers run here ({names}): name one with --run")
@@ -113,7 +110,7 @@ def running_folder(state_dir: Path, run_id: str | None) -> Path:
 def known_folder(state_dir: Path, run_id: str | None) -> Path:
     """The folder of the run that is named, or of the only one that there is or that runs."""
     if run_id is not None:
-        folder = state_dir / "runs" / run_id
+        folder = run_folder(state_dir, run_id)
         if not is_run_folder(folder):
             raise UserError(
                 Exit.UNKNOWN_RUN,

@@ -14,15 +14,14 @@ from peer.averaging.attempt import Outcome
 from peer.averaging.coverage import Coverage
 from peer.averaging.links import Link
 from peer.averaging.state import GlobalState
-from peer.display import _fit
 from peer.events import Phase
 from peer.membership import parse_record
+from peer.screen.line import live_line
 from peer.status import (
     LOSS_WINDOW,
     SPEED_WINDOW,
     Snapshot,
     Speedometer,
-    live_line,
     peer_record,
     progress_report,
     round_outcome,
@@ -228,13 +227,13 @@ def test_the_live_line_says_what_and_why() -> None:
 def test_a_loss_that_is_no_number_is_not_shown_as_one(loss: float) -> None:
     reply = status_reply(snapshot(train_loss=loss))
     assert "no loss yet" in live_line(reply)
-    assert "none yet" in describe(reply)
+    assert "none yet" in describe(reply, 0.0)
 
 
 def test_a_peer_that_just_started_has_lines_too() -> None:
     reply = control_pb2.StatusReply(train_loss=math.nan)
     assert live_line(reply)
-    assert describe(reply)
+    assert describe(reply, 0.0)
 
 
 @pytest.mark.parametrize("speed", [0.0, math.nan, math.inf, 1e12])
@@ -242,16 +241,10 @@ def test_a_peer_that_just_started_has_lines_too() -> None:
 def test_whatever_the_numbers_and_reasons_a_line_stays_one_line(speed: float, reason: str) -> None:
     reply = status_reply(snapshot(tokens_per_second=speed, reason=reason))
     assert live_line(reply).isprintable()
-    assert all(line.isprintable() for line in describe(reply).splitlines())
-    assert len(describe(reply).splitlines()) == len(describe(status_reply(snapshot())).splitlines())
-
-
-@pytest.mark.parametrize("width", [1, 20, 79, 500])
-def test_a_line_is_cut_to_its_terminal(width: int) -> None:
-    line = live_line(status_reply(snapshot(reason="x" * 300)))
-    fitted = _fit(line, width)
-    assert len(fitted) <= width
-    assert fitted == line or fitted.endswith("…")
+    assert all(line.isprintable() for line in describe(reply, 0.0).splitlines())
+    assert len(describe(reply, 0.0).splitlines()) == len(
+        describe(status_reply(snapshot()), 0.0).splitlines()
+    )
 
 
 def test_the_description_names_the_processes_and_the_coordinator() -> None:
@@ -262,7 +255,7 @@ def test_the_description_names_the_processes_and_the_coordinator() -> None:
     reply.coordinator_state = "reachable"
     reply.daemon_rss_bytes = 100 * 2**20
     reply.trainer_rss_bytes = 300 * 2**20
-    text = describe(reply)
+    text = describe(reply, 0.0)
     for expected in (
         "Qm12D3Anna (process 4711, up 61 s)",
         "training: round 8",
