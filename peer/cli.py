@@ -9,16 +9,16 @@ import traceback
 
 import click
 
-from peer.commands.config import config
-from peer.commands.join import join
-from peer.commands.logs import logs
-from peer.commands.receipts import receipts
-from peer.commands.status import status
+from peer.commands.lazily import LazyGroup
 from swarmpb.exits import Exit, UserError
 from swarmpb.version import SOFTWARE_VERSION
 
+_COMMANDS = ("config", "join", "logs", "receipts", "status")
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    cls=LazyGroup, names=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(SOFTWARE_VERSION, prog_name="peer")
 @click.option("--debug", is_flag=True, help="Log everything; show where an error comes from.")
 @click.pass_context
@@ -29,10 +29,6 @@ def cli(context: click.Context, debug: bool) -> None:
     Example: peer join murmuration://127.0.0.1:7700/demo
     """
     context.obj = debug
-
-
-for command in (config, join, logs, receipts, status):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
@@ -36,11 +37,10 @@ def status(
     """
     if as_json + watch + quiet > 1:
         raise click.UsageError("choose one of --json, --watch and --quiet")
-    from peer.config import load_config
     from peer.control import ask_status
 
     try:
-        folder = running_folder(load_config({"state_dir": state_dir}).state_dir, run_id)
+        folder = running_folder(_state_dir(state_dir), run_id)
         if watch:
             _watch(folder)
             return None
@@ -55,6 +55,17 @@ def status(
 
     click.echo(json.dumps(facts(reply), indent=2) if as_json else describe(reply, time.time()))
     return None
+
+
+def _state_dir(named: Path | None) -> Path:
+    """Where this machine keeps its runs; the settings are read only if they have to tell."""
+    if named is not None:
+        return named
+    if in_environment := os.environ.get("PEER_STATE_DIR"):
+        return Path(in_environment).expanduser()
+    from peer.config import load_config
+
+    return load_config({}).state_dir
 
 
 def _watch(folder: Path) -> None:
