@@ -12,6 +12,7 @@ import click
 from coordinator import config
 from coordinator.commands.backup import backup, restore
 from coordinator.commands.events import events
+from coordinator.commands.health import health
 from coordinator.commands.options import (
     PORT,
     database_option,
@@ -217,3 +218,4 @@ main.add_command(backup)
 main.add_command(restore)
 main.add_command(invite)
 main.add_command(peers)
+main.add_command(health)

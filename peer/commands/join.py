@@ -50,7 +50,8 @@ def join(
     """Take part in a run until it ends or you press Ctrl-C.
 
     LINK is what the run's owner gave you; it says where the coordinator is, how to know that it is
-    the right one, and for a run by invitation why you are let in.
+    the right one, and for a run by invitation why you are let in. @FILE names a file that holds
+    it, as the secrets of containers do: an invitation then stays out of the list of processes.
 
     Settings come from the options, then PEER_COORDINATOR and PEER_STATE_DIR, then the file
     peer.toml in the configuration folder, then defaults.

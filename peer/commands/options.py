@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from peer.local_runs import RUN_NAME, is_run_folder, run_folder, run_folders, running_folders
-from swarmpb.endpoints import JoinLink, LinkError, parse_link
+from swarmpb.endpoints import MAX_LINK, JoinLink, LinkError, parse_link
 from swarmpb.exits import Exit, UserError
 
 
@@ -31,9 +31,22 @@ def join_link(
     _context: click.Context, _option: click.Parameter, value: str | None
 ) -> JoinLink | None:
     try:
+        if value is not None and value.startswith("@"):
+            value = _first_letters(Path(value[1:]))
         return None if value is None else parse_link(value)
     except LinkError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _first_letters(path: Path) -> str:
+    """Of a file that holds a link, and more than any link has of one that holds something else."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(MAX_LINK * 2)
+    except UnicodeDecodeError as error:
+        raise LinkError(f"{path} holds no join link, but bytes that are no text") from error
+    except OSError as error:
+        raise LinkError(f"cannot read {path}: {error.strerror}") from error
 
 
 def complete_run(
