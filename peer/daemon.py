@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -127,7 +128,8 @@ class Daemon:
         self._evaluator = Evaluator(self.work, reporter)
         self._stop: events.Stop | None = None
         self._stopping = anyio.Event()
-        self._tasks: TaskGroup
+        self._tasks: TaskGroup | None = None
+        """All that this peer does; None when it has stopped, and only says goodbye."""
 
     # ---- life --------------------------------------------------------------------------
 
@@ -143,8 +145,10 @@ class Daemon:
             tasks.start_soon(self._checkpoints.keep)
             tasks.start_soon(watch_standstill, self._swarm.stood_still, self._presence.stood_still)
             await self._stopping.wait()
+            self.work.leaving = True  # nobody's round shall begin with this peer
             await self._checkpoints.save()  # while there is a trainer
             tasks.cancel_scope.cancel()
+        self._tasks = None
         with anyio.CancelScope(shield=True):
             await self._say_farewell()
         assert self._stop is not None, "set before the event"  # noqa: S101  an invariant
@@ -181,9 +185,9 @@ class Daemon:
             self._carry_out(effect)
 
     def _carry_out(self, effect: events.Effect) -> None:
-        swarm, start = self._swarm, self._tasks.start_soon
+        swarm, start = self._swarm, self._start
         # what talks to the swarm ends with this network, should it break
-        in_swarm = (swarm.tasks or self._tasks).start_soon
+        in_swarm: Callable[..., None] = start if swarm.tasks is None else swarm.tasks.start_soon
         if isinstance(effect, events.Lead):
             in_swarm(swarm.lead, effect)
         elif isinstance(effect, events.Synchronise):
@@ -205,6 +209,11 @@ class Daemon:
         else:
             start(self._resume_checkpoint)
 
+    def _start(self, action: Callable[..., Coroutine[Any, Any, None]], *about: Any) -> None:
+        # who says goodbye still hears news, the coordinator's last orders among them
+        if self._tasks is not None:
+            self._tasks.start_soon(action, *about)
+
     # ---- the swarm ---------------------------------------------------------------------
 
     async def _stay_in_swarm(self) -> None:
@@ -221,7 +230,7 @@ class Daemon:
         course = self._members.course
         self._swarm.orders_changed()
         self._presence.changed()
-        self._tasks.start_soon(self._trainers.schedule, course.stop_tokens, course.cooldown_tokens)
+        self._start(self._trainers.schedule, course.stop_tokens, course.cooldown_tokens)
         self._post(events.OrdersGiven(course))
 
     # ---- the state ---------------------------------------------------------------------
@@ -260,10 +269,10 @@ class Daemon:
             self._ended(outcome)
             # the members take turns
             if outcome.member_index == state.round % outcome.members:
-                self._tasks.start_soon(self._evaluator.evaluate, state)
+                self._start(self._evaluator.evaluate, state)
             if self._checkpoints.none_yet:
                 # not in half a minute: a run must not hang on nobody's loss
-                self._tasks.start_soon(self._checkpoints.save)
+                self._start(self._checkpoints.save)
         self._post(events.StateAdopted(_position(state), state.tokens))
 
     def _concluded(self, outcome: Outcome) -> None:

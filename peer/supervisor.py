@@ -66,7 +66,8 @@ class TrainerSupervisor:
             with anyio.CancelScope(shield=True):
                 await trainer.stop()
             self._work.detach()
-        log.debug("trainer: %s; its last words: %s", end.reason, end.stderr)
+        log.info("its trainer is gone: %s", end.reason)
+        log.debug("the trainer's last words: %s", end.stderr)
         self._post(TrainerLost(end.cause, end.reason))
 
     async def train(self, on: bool) -> None:

@@ -71,27 +71,30 @@ class SwarmLife:
         """Join, and join again should the network break; `UserError` if there is no way in."""
         while True:
             network = self.network = await self._connect(self.network is not None)
-            async with anyio.create_task_group() as tasks:
-                rounds = self._rounds = Rounds(
-                    network,
-                    self._spec,
-                    self._work,
-                    tasks,
-                    time.monotonic,
-                    Random(),
-                    history=self.history,
-                )
-                await network.serve(
-                    rounds.handlers() | self._donor.handlers() | self._orders.handlers()
-                )
-                self.tasks = tasks
-                tasks.start_soon(self._orders.keep_asking, network)
-                self._post(events.SwarmJoined())
-                tasks.start_soon(self._watch_reach, network)
-                why = await presence.stay(network)
+            try:
+                async with anyio.create_task_group() as tasks:
+                    rounds = self._rounds = Rounds(
+                        network,
+                        self._spec,
+                        self._work,
+                        tasks,
+                        time.monotonic,
+                        Random(),
+                        history=self.history,
+                    )
+                    await network.serve(
+                        rounds.handlers() | self._donor.handlers() | self._orders.handlers()
+                    )
+                    self.tasks = tasks
+                    tasks.start_soon(self._orders.keep_asking, network)
+                    self._post(events.SwarmJoined())
+                    tasks.start_soon(self._watch_reach, network)
+                    why = await presence.stay(network)
+                    self.tasks = None
+                    await network.close()  # first, as what it serves starts tasks here
+                    tasks.cancel_scope.cancel()
+            finally:
                 self.tasks = None
-                await network.close()  # first, as what it serves starts tasks here
-                tasks.cancel_scope.cancel()
             rounds.leave()
             self._post(events.SwarmLost(why))
 

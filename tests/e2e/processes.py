@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,25 @@ def eventually(
             raise AssertionError(f"not within {seconds:.0f} s: {what}\n{told()}")
         time.sleep(_POLL_SECONDS)
     return found
+
+
+def alive_after(seconds: float, processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run then; returns as soon as none does.
+
+    A process that has ended counts as gone, although whoever adopted it may be slow to notice.
+    """
+    deadline = time.monotonic() + seconds
+    alive = list(processes)
+    while (alive := [it for it in alive if _runs(it)]) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS / 4)
+    return alive
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 # ---- folders ---------------------------------------------------------------------------
@@ -136,7 +155,7 @@ class Home:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-        psutil.wait_procs(strays, timeout=10)
+        alive_after(10, strays)
         return names
 
 
@@ -146,7 +165,7 @@ def home_in(path: Path) -> Iterator[Home]:
     home = Home(path)
     try:
         yield home
-        psutil.wait_procs(home.processes(), timeout=DEATH_SECONDS)
+        alive_after(DEATH_SECONDS, home.processes())
     finally:
         strays = home.end_strays()
         for process in home.started:
@@ -238,7 +257,7 @@ class Server:
         children = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
         self.process.communicate()
-        assert psutil.wait_procs(children, timeout=10)[1] == []
+        assert alive_after(10, children) == []
 
     def progress(self, run_id: str) -> coordinator_pb2.RunProgress:
         with stub_of(self.address) as stub:
@@ -428,7 +447,7 @@ class PeerProcess:
         children = self.children()
         self.send(number)
         code = self.wait(LEAVE_SECONDS)
-        assert psutil.wait_procs(children, timeout=1)[1] == []
+        assert alive_after(1, children) == []
         return code
 
     def wait(self, seconds: float) -> int:
@@ -446,7 +465,7 @@ class PeerProcess:
         children = self.children()
         self.send(signal.SIGKILL)
         self.wait(DEATH_SECONDS)
-        alive = psutil.wait_procs(children, timeout=DEATH_SECONDS)[1]
+        alive = alive_after(DEATH_SECONDS, children)
         assert alive == [], f"outlived {self.name}: {alive}"
 
     def told(self) -> str:

@@ -325,7 +325,8 @@ def test_a_thousand_rows_are_patched_where_they_stand(browser: Browser, large: s
         page.locator(".dt-length select").select_option("1000")
         expect(page.locator("#table tbody tr")).to_have_count(1000)
         page.evaluate(WATCH_UPDATES)
-        expect(page.locator("body")).to_have_attribute("data-updates", "3", timeout=60_000)
+        three = re.compile(r"^([3-9]|\d{2,})$")  # they come as fast as the browser draws
+        expect(page.locator("body")).to_have_attribute("data-updates", three, timeout=60_000)
         updates = page.evaluate("() => window.updates")
         assert page.evaluate("() => window.kept.every(row => row.isConnected)")
         assert all(it["added"] == 0 for it in updates), updates

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from swarmpb.exits import Exit
+from tests.e2e.processes import alive_after
 
 COMMAND = Path(sys.executable).with_name("coordinator")
 TOKENS = "200000"
@@ -61,8 +62,7 @@ class Demo:
 
     def assert_gone(self, seconds: float = 0) -> None:
         """Nothing lives; waits for the ends at most so long."""
-        _, left = psutil.wait_procs(self.alive(), timeout=seconds)
-        assert [process for process in left if self._is_ours(process)] == []
+        assert alive_after(seconds, self.alive()) == []
 
     def _is_ours(self, process: psutil.Process) -> bool:
         try:

@@ -26,6 +26,7 @@ from tests.e2e.processes import (
     DEATH_SECONDS,
     JOIN_SECONDS,
     LEAVE_SECONDS,
+    alive_after,
     eventually,
     home_in,
     rounds_go_on,
@@ -308,7 +309,7 @@ def test_a_killed_coordinator_takes_its_p2pd_along(hard: Hardships) -> None:
     children = psutil.Process(server.process.pid).children(recursive=True)
     assert [it.name() for it in children] == ["p2pd"]
     os.kill(server.process.pid, signal.SIGKILL)
-    assert psutil.wait_procs(children, timeout=DEATH_SECONDS)[1] == []
+    assert alive_after(DEATH_SECONDS, children) == []
     server.process.communicate()
     rounds_go_on(hard.peers, rounds=1)
     assert start_server(hard.home).stop() == (0, ""), "and the next one tidies up"

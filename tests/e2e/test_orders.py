@@ -27,6 +27,7 @@ from tests.e2e.processes import (
     DEATH_SECONDS,
     JOIN_SECONDS,
     PeerProcess,
+    alive_after,
     create_run,
     eventually,
     home_in,
@@ -135,11 +136,7 @@ def test_pause_ban_and_end_reach_all_through_one_peer_without_the_coordinator(
     tell_one_peer(swarm, next_orders(swarm, RunState.OPEN, banned=[banned]))
     assert cleo.wait(OBEYED_SECONDS) == Exit.BANNED
     assert "is banned from run tiny by its owner" in "\n".join(cleo.err.to_the_end())
-    eventually(
-        lambda: not [it for it in children if it.is_running() and it.status() != "zombie"],
-        DEATH_SECONDS,
-        "the end of its trainer",
-    )
+    assert alive_after(DEATH_SECONDS, children) == []
     rounds_go_on([anna, bert])
     cleo.start()
     assert cleo.wait(JOIN_SECONDS) == Exit.BANNED

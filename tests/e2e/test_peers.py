@@ -24,6 +24,7 @@ from tests.e2e.processes import (
     LEAVE_SECONDS,
     Home,
     PeerProcess,
+    alive_after,
     create_run,
     eventually,
     home_in,
@@ -71,7 +72,11 @@ class Swarm:
             if not peer.alive:
                 peer.start()
         for peer in peers:
-            status = peer.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round with its work")
+            status = peer.until(
+                lambda it: it.tokens > 0 and it.trainer_pid > 0,
+                JOIN_SECONDS,
+                "a trainer, and a round with its work",
+            )
             # whoever joins later shall not have to wait for a processor
             psutil.Process(status.trainer_pid).nice(NICENESS)
 
@@ -278,9 +283,9 @@ def test_a_killed_peer_takes_its_children_along_and_comes_back(swarm: Swarm) -> 
 def test_a_killed_trainer_is_replaced_and_its_peer_stays(swarm: Swarm) -> None:
     _, _, cleo = swarm.peers
     before = cleo.until(lambda it: it.trainer_pid > 0, 10, "a trainer")
-    said = len(cleo.out.all())
     psutil.Process(before.trainer_pid).kill()
-    cleo.out.wait_for(r"restarting the trainer: .*killed by signal 9", 10, after=said)
+    log = cleo.folder / "peer.log"
+    eventually(lambda: "killed by signal 9" in log.read_text(), 10, "its end in the log", cleo.told)
     after = cleo.until(
         lambda it: it.trainer_pid not in (0, before.trainer_pid) and it.tokens > before.tokens,
         JOIN_SECONDS,
@@ -355,7 +360,7 @@ def test_a_second_ctrl_c_ends_at_once(swarm: Swarm) -> None:
     cleo.err.wait_for("once more to stop at once", LEAVE_SECONDS)
     cleo.send(signal.SIGINT)
     assert cleo.wait(2) == Exit.INTERRUPTED
-    assert psutil.wait_procs(children, timeout=DEATH_SECONDS)[1] == []
+    assert alive_after(DEATH_SECONDS, children) == []
     assert len(swarm.home.runtime_folders()) == 3
     rounds_go_on([anna, bert], seconds=60 + RECORD_GONE_SECONDS)
 

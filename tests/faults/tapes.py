@@ -53,7 +53,8 @@ class _Drawing:
         self._random = Random(f"tape {seed} {peers} {rounds}")
         self._peers = peers
         self._rounds = rounds
-        late = peers // 4
+        # a short tape has no time for all of them
+        late = min(peers // 4, rounds - FIRST_ROUND - CALM_ROUNDS - 2)
         first = peers - late
         self._to_join = list(range(first, peers))
         self._present = list(range(first))
