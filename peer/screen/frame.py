@@ -32,7 +32,7 @@ _CELL = 40
 _CURVE_LINES = (3, 12)
 _REASON_LINES = 3
 _NOTICES = 6
-_ESSENTIAL, _WANTED, _USEFUL, _SPARE = range(4)
+_VITAL, _ESSENTIAL, _WANTED, _USEFUL, _SPARE = range(5)
 """What goes first when there are too few lines is what comes last here."""
 
 
@@ -66,7 +66,7 @@ def frame(
     status = scene.status
     above = [*_heading(scene, page, now), *_progress(status, page)]
     below = [*_facts(status, page), *_limits(status, page), *_notices(scene, page)]
-    footer = _Line(page.line((_keys(scene, page), FAINT)), _ESSENTIAL)
+    footer = _Line(page.line((_keys(scene, page), FAINT)), _VITAL)
     lines = _most_important([*above, _Line(Text(), _SPARE), *below, footer], rows)
     before = {id(line) for line in above}
     at = sum(id(line) in before for line in lines)
@@ -79,7 +79,7 @@ def frame(
 def _most_important(lines: list[_Line], rows: int) -> list[_Line]:
     """As many as fit, in their order."""
     kept = list(lines)
-    for rank in (_SPARE, _USEFUL, _WANTED, _ESSENTIAL):
+    for rank in (_SPARE, _USEFUL, _WANTED, _ESSENTIAL, _VITAL):
         for line in reversed(lines):
             if len(kept) <= rows:
                 return kept
@@ -132,7 +132,7 @@ def _heading(scene: Scene, page: _Page, now: float) -> list[_Line]:
     told = page.wrapped(words.doing(status, now), _REASON_LINES)
     head, _, rest = told[0].partition(":")
     style = _STYLES.get(phase, STRONG)
-    lines.append(_Line(page.line((head, style), (f":{rest}" if rest else "", "")), _ESSENTIAL))
+    lines.append(_Line(page.line((head, style), (f":{rest}" if rest else "", "")), _VITAL))
     lines += [_Line(page.line((it, "")), _USEFUL) for it in told[1:]]
     return lines
 
