@@ -2,12 +2,14 @@
 
 hivemind's own framing trusts the length that the other side names and waits without a limit;
 this one bounds both. Tensors go as data, without protobuf: each copy of them counts. The first
-thing that an end says is what lets it take part; before that is checked, nothing else is heard.
+thing that an end says is what lets it take part, and how much data it takes; before that is
+checked, nothing else is heard.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,15 +18,20 @@ import anyio
 import anyio.lowlevel
 from google.protobuf.message import DecodeError, Message
 
-from peer.swarm.gate import MAX_CREDENTIALS
+from peer.swarm.inbound import (
+    CREDENTIALS,
+    DATA,
+    DATA_BYTES,
+    END,
+    HEADER_BYTES,
+    MESSAGE,
+    REFUSAL,
+    ROOM,
+    ROOM_BYTES,
+    Inbound,
+)
 from peer.swarm.interface import MAX_REASON_LENGTH, Method, Refused, Unreachable
-
-DATA_BYTES = 256 * 1024
-"""Data travels in pieces of at most so many bytes."""
-_STEP_BYTES = 64 * 1024
-"""Memory for a message is taken in steps: for what has come, not for what was announced."""
-_MESSAGE, _END, _REFUSAL, _DATA, _CREDENTIALS = range(5)
-_HEADER = 5
+from peer.swarm.shaping import Permit, Shaper
 
 
 class FramedStream:
@@ -38,56 +45,75 @@ class FramedStream:
         is_reply: bool,
         other: str,
         meet: Callable[[bytes], None],
+        shaper: Shaper | None = None,
     ) -> None:
         """is_reply: what this end sends are replies; other: the peer at the other end.
 
-        meet: takes the other end's credentials, raises `Barred` if they do not let it in.
+        meet: takes the other end's credentials, raises `Barred` if they do not let it in; shaper:
+        of all streams together.
         """
         self._reader = reader
         self._writer = writer
-        self._incoming = method.request if is_reply else method.reply
+        self._message = method.request if is_reply else method.reply
         self._max_sent = method.limit(is_reply=is_reply)
-        self._max_received = method.limit(is_reply=not is_reply)
         self._other = other
-        self._meet = meet
-        self._met = False
-        self._next: tuple[int, int] | None = None
-        """Kind and length of content whose header is read already."""
+        self._incoming = Inbound(reader, method.limit(is_reply=not is_reply), other, meet)
+        self._shaper = shaper or Shaper()
+        self._permit = Permit(self._shaper.download, self._say_room)
+        self._data_sent = 0
         self.sent = 0
-        self.received = 0
+
+    @property
+    def received(self) -> int:
+        return self._incoming.received
 
     async def show(self, credentials: bytes, seconds: float) -> None:
         """Say what lets this end take part, before anything else."""
         with self._within(seconds, "did not read"):
-            await self._write(_CREDENTIALS, credentials)
+            await self._write(CREDENTIALS, _room(self._permit.announced) + credentials)
         self.sent = 0
 
     async def meet(self, seconds: float) -> None:
         """Hear what lets the other end take part; `Barred` if it does not."""
         with self._within(seconds, "was silent"):
-            await self._hear_who(_no_sign)
+            await self._incoming.until_met()
 
     async def send(self, message: Message, seconds: float) -> None:
         data = message.SerializeToString()
         if len(data) > self._max_sent:
             raise ValueError(f"a {type(message).__name__} of {len(data)} bytes is too large")
         with self._within(seconds, "did not read"):
-            await self._write(_MESSAGE, data)
+            await self._write(MESSAGE, data)
 
     async def send_data(self, data: memoryview, seconds: float) -> None:
+        at, upload = 0, self._shaper.upload
         with self._within(seconds, "did not read") as patience:
-            for start in range(0, len(data), DATA_BYTES):
-                await self._write(_DATA, data[start : start + DATA_BYTES])
+            while at < len(data):
+                await self._incoming.hear_what_came()
+                if (room := self._incoming.room - self._data_sent) <= 0:
+                    await self._incoming.until_room(self._data_sent + 1)
+                    continue
+                size = min(len(data) - at, room, DATA_BYTES)
+                if upload.limited:
+                    size = min(size, upload.piece)
+                    patience.deadline = math.inf  # nobody's fault but ours
+                    await upload.turn(size)
+                    patience.deadline = anyio.current_time() + seconds
+                else:
+                    upload.count(size)
+                await self._write(DATA, data[at : at + size])
+                self._data_sent += size
+                at += size
                 patience.deadline = anyio.current_time() + seconds
 
     async def finish(self, seconds: float) -> None:
         with self._within(seconds, "did not read"):
-            await self._write(_END, b"")
+            await self._write(END, b"")
 
     async def refuse(self, reason: str, seconds: float) -> None:
         """Tell the other side that its request is refused, and why."""
         with self._within(seconds, "did not read"):
-            await self._write(_REFUSAL, reason[:MAX_REASON_LENGTH].encode())
+            await self._write(REFUSAL, reason[:MAX_REASON_LENGTH].encode())
         # Closing over unread data resets the stream and may overtake the refusal: read on
         # until the other side has seen it and hung up.
         with anyio.move_on_after(seconds):
@@ -98,105 +124,61 @@ class FramedStream:
         # what is buffered already is read without a pause: a flood of it would stop all else
         await anyio.lowlevel.checkpoint()
         with self._within(seconds, "was silent"):
-            kind, length = await self._header(_no_sign)
-            if kind == _DATA:
-                raise Unreachable(f"{self._other} sent data where a message was due")
-            data = bytearray()
-            while len(data) < length:
-                piece = bytearray(min(_STEP_BYTES, length - len(data)))
-                await self._read(memoryview(piece), _no_sign)
-                data += piece
-        self._next = None
-        if kind == _END:
+            kind, data = await self._incoming.message()
+        self._shaper.download.count(HEADER_BYTES + len(data))
+        if kind == END:
             return None
-        if kind == _REFUSAL:
+        if kind == REFUSAL:
             raise Refused.by_stranger(data.decode(errors="replace"))
         try:
-            return self._incoming.FromString(bytes(data))
+            return self._message.FromString(data)
         except DecodeError as error:
             raise Unreachable(f"{self._other} sent what cannot be read") from error
 
     async def receive_data(self, into: memoryview, seconds: float) -> int:
-        filled, kind = 0, _DATA
+        permit = self._permit
         with self._within(seconds, "was silent") as patience:
 
             def alive() -> None:
-                patience.deadline = anyio.current_time() + seconds
+                # while nothing may come, it is not the other end that is silent
+                wait = math.inf if permit.waits else seconds
+                patience.deadline = anyio.current_time() + wait
 
-            while filled < len(into):
-                kind, length = await self._header(alive)
-                if kind != _DATA:
-                    break
-                if not length:
-                    raise Unreachable(f"{self._other} sent an empty piece")
-                if length > len(into) - filled:
-                    raise Unreachable(f"{self._other} sent more data than fits")
-                await self._read(into[filled : filled + length], alive)
-                self._next = None
-                filled += length
-        if kind == _REFUSAL:
+            def came(size: int) -> None:
+                permit.came(size)
+                self._shaper.arrived()
+                alive()
+
+            permit.on_grant = alive
+            self._shaper.wait_for(permit, len(into))
+            alive()
+            try:
+                filled = await self._incoming.data(into, alive, came)
+            finally:
+                permit.on_grant = None
+                self._shaper.wait_for(permit, 0)
+        if filled < len(into) and self._incoming.refuses:
             await self.receive(seconds)  # raises it
         return filled
 
-    async def _header(self, alive: Callable[[], None]) -> tuple[int, int]:
-        """Kind and length of the next content; says the same until that is read."""
-        if not self._met:
-            await self._hear_who(alive)
-        if self._next is None:
-            self._next = kind, length = await self._announced(alive)
-            if kind == _CREDENTIALS:
-                raise Unreachable(f"{self._other} said twice who it is")
-            self.received += length
-        return self._next
+    def end(self) -> None:
+        """Nothing more is expected of this stream."""
+        self._shaper.end(self._permit)
 
-    async def _hear_who(self, alive: Callable[[], None]) -> None:
-        if self._next is None:
-            self._next = await self._announced(alive)
-        kind, length = self._next
-        if kind == _REFUSAL:
-            return  # by one that may itself be refused: its reason is all that is heard of it
-        if kind != _CREDENTIALS:
-            raise Unreachable(f"{self._other} did not say who it is")
-        credentials = bytearray(length)
-        await self._read(memoryview(credentials), alive)
-        self._next = None
-        self._meet(bytes(credentials))
-        self._met = True
-
-    async def _announced(self, alive: Callable[[], None]) -> tuple[int, int]:
-        header = bytearray(_HEADER)
-        await self._read(memoryview(header), alive)
-        kind, length = header[0], int.from_bytes(header[1:], "big")
-        if kind > _CREDENTIALS or length > self._limit(kind):
-            raise Unreachable(f"{self._other} announced a message of {length} bytes")
-        return kind, length
-
-    def _limit(self, kind: int) -> int:
-        if kind == _MESSAGE:
-            return self._max_received
-        others = {
-            _DATA: DATA_BYTES,
-            _REFUSAL: 4 * MAX_REASON_LENGTH,
-            _CREDENTIALS: MAX_CREDENTIALS,
-        }
-        return others.get(kind, 0)
-
-    async def _read(self, into: memoryview, alive: Callable[[], None]) -> None:
-        """Fill `into`; `alive` is called whenever something has come."""
-        at = 0
-        while at < len(into):
-            piece = await self._reader.read(len(into) - at)
-            if not piece:
-                raise Unreachable(f"{self._other} hung up")
-            into[at : at + len(piece)] = piece
-            at += len(piece)
-            alive()
+    def _say_room(self, offset: int) -> None:
+        if not self._writer.is_closing():
+            self._put(ROOM, _room(offset))
 
     async def _write(self, kind: int, data: bytes | memoryview) -> None:
-        self._writer.write(bytes([kind]) + len(data).to_bytes(4, "big"))
-        self._writer.write(data)
+        self._put(kind, data)
         await self._writer.drain()
         self.sent += len(data)
+
+    def _put(self, kind: int, data: bytes | memoryview) -> None:
+        self._writer.write(bytes([kind]) + len(data).to_bytes(4, "big"))
+        self._writer.write(data)
+        # of data, its content has been counted when its turn came
+        self._shaper.upload.count(HEADER_BYTES + (0 if kind == DATA else len(data)))
 
     @contextmanager
     def _within(self, seconds: float, failure: str) -> Iterator[anyio.CancelScope]:
@@ -212,5 +194,5 @@ class FramedStream:
             raise Unreachable(f"{self._other} {failure} for {seconds:.1f} s")
 
 
-def _no_sign() -> None:
-    """A message has one deadline: who trickles it is not alive."""
+def _room(offset: int) -> bytes:
+    return offset.to_bytes(ROOM_BYTES, "big")

@@ -61,9 +61,12 @@ class Method(Generic[Request, Reply]):
 class Stream(Protocol):
     """One end of a stream. Every wait is bounded; a broken stream raises `Unreachable`."""
 
-    sent: int
-    """Bytes of messages and data sent so far."""
-    received: int
+    @property
+    def sent(self) -> int:
+        """Bytes of messages and data sent so far."""
+
+    @property
+    def received(self) -> int: ...
 
     async def send(self, message: Message, seconds: float) -> None:
         """Hand a message over; waits while the other side does not read."""

@@ -18,24 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from google.protobuf.message import DecodeError
 
 from peer.swarm.clock import CLOCK
 from peer.swarm.framing import FramedStream
 from peer.swarm.gate import OPEN, Gate, GuardedStreams, Served
 from peer.swarm.greeting import Greeter
 from peer.swarm.hivemind_parts import (
-    DHTID,
     P2P,
     DHTNode,
-    DHTRecord,
-    MSGPackSerializer,
     P2PDaemonError,
-    RecordValidatorBase,
     StreamInfo,
 )
 from peer.swarm.interface import (
-    MAX_RECORD_BYTES,
     Barred,
     Handler,
     Method,
@@ -46,8 +40,10 @@ from peer.swarm.interface import (
     short,
 )
 from peer.swarm.p2pd import STARTUP_SECONDS, P2pd, PrivateP2P
+from peer.swarm.records import SignedRecords
+from peer.swarm.shaping import Shaper
 from swarmpb.exits import Exit, UserError
-from swarmpb.signing import BadSignatureError, PeerIdentity, open_envelope
+from swarmpb.signing import PeerIdentity
 from swarmpb.v1 import swarm_pb2
 from swarmpb.version import PROTOCOL_VERSION
 
@@ -69,26 +65,12 @@ _READ_AHEAD = 1 << 20
 """Bytes that a stream takes in before they are asked for; asyncio's own 64 KiB wake it up often."""
 
 
-class SignedRecords(RecordValidatorBase):  # type: ignore[misc]  # hivemind has no types
-    """Accepts a DHT record only under its own kind, from the peer whose id is the subkey."""
-
-    def validate(self, record: DHTRecord) -> bool:
-        if len(record.value) > MAX_RECORD_BYTES + 16:
-            return False
-        try:
-            peer_id, value = (MSGPackSerializer.loads(it) for it in (record.subkey, record.value))
-            envelope = swarm_pb2.Envelope.FromString(value)
-            signer, _ = open_envelope(envelope, envelope.kind)
-        except (BadSignatureError, DecodeError, ValueError, TypeError):
-            return False
-        key = DHTID.generate(source=envelope.kind).to_bytes()
-        return bool(signer == peer_id and key == record.key)
-
-
 class Libp2pNetwork:
     """A `Network` over p2pd, hivemind's libp2p daemon, which lives and dies with this process."""
 
-    def __init__(self, p2p: P2P, dht: DHTNode, identity: PeerIdentity, gate: Gate = OPEN) -> None:
+    def __init__(
+        self, p2p: P2P, dht: DHTNode, identity: PeerIdentity, gate: Gate, shaper: Shaper
+    ) -> None:
         self._p2p = p2p
         self._p2pd = P2pd(p2p)
         self._dht = dht
@@ -96,7 +78,10 @@ class Libp2pNetwork:
         self._streams = GuardedStreams(gate)
         self._streams_of: Counter[str] = Counter()
         self._greeter = Greeter(self._p2pd, dht, identity.peer_id)
-        self._clock_watch = asyncio.create_task(self._greeter.watch_clock())
+        self._shaper = shaper
+        self._tasks = [
+            asyncio.create_task(it) for it in (self._greeter.watch_clock(), shaper.keep_granting())
+        ]
         self._closed = False
 
     @classmethod
@@ -108,12 +93,13 @@ class Libp2pNetwork:
         port: int,
         initial_peers: Sequence[str] = (),
         gate: Gate = OPEN,
+        shaper: Shaper | None = None,
     ) -> Libp2pNetwork:
         """Join the network that `initial_peers` belong to, or begin one.
 
         identity_path: a file that `PeerIdentity.to_bytes` wrote; runtime_dir: private folder for
         p2pd's sockets; host: address to listen on; port: TCP port, 0 takes a free one; gate: who
-        may open streams, and to whom.
+        may open streams, and to whom; shaper: the rates that all streams together keep.
 
         Raises `UserError`: PORT_IN_USE, SWARM_UNREACHABLE (no initial peer answers), CLOCK_OFF.
         """
@@ -153,7 +139,7 @@ class Libp2pNetwork:
             if not isinstance(error, RuntimeError) and type(error).__name__ != "ValidationError":
                 raise
             raise _unreachable(initial_peers, str(error)) from error
-        return cls(p2p, dht, identity, gate)
+        return cls(p2p, dht, identity, gate, shaper or Shaper())
 
     @property
     def peer_id(self) -> str:
@@ -176,7 +162,8 @@ class Libp2pNetwork:
         ) -> None:
             caller = info.peer_id.to_base58()
             _read_ahead(reader)
-            framed = partial(FramedStream, reader, writer, method, True, short(caller))
+            place = (reader, writer, method, True, short(caller))
+            framed = partial(FramedStream, *place, shaper=self._shaper)
             self._streams_of[caller] += 1
             try:
                 if self._streams_of[caller] > _STREAMS_PER_CALLER:
@@ -184,10 +171,13 @@ class Libp2pNetwork:
                 served = Served()
                 with self._streams.opened(caller, method, served.end) as meet, served.going_on():
                     stream = framed(meet)
-                    await stream.meet(_MEET_SECONDS)
-                    await stream.show(self._streams.credentials(), _MEET_SECONDS)
-                    await handler(caller, stream)
-                    await stream.finish(_REFUSAL_SECONDS)
+                    try:
+                        await stream.meet(_MEET_SECONDS)
+                        await stream.show(self._streams.credentials(), _MEET_SECONDS)
+                        await handler(caller, stream)
+                        await stream.finish(_REFUSAL_SECONDS)
+                    finally:
+                        stream.end()
             except Refused as refusal:
                 await _try_refuse(framed(_nobody), str(refusal))
             except Unreachable as error:
@@ -221,11 +211,13 @@ class Libp2pNetwork:
 
         with self._streams.opened(peer_id, method, end) as meet:
             reader, writer = await self._dial(peer_id, method, seconds)
-            stream = FramedStream(reader, writer, method, False, short(peer_id), meet)
+            place = (reader, writer, method, False, short(peer_id))
+            stream = FramedStream(*place, meet, self._shaper)
             try:
                 await stream.show(self._streams.credentials(), seconds)
                 yield stream
             finally:
+                stream.end()
                 writer.close()
 
     async def _dial(
@@ -282,9 +274,9 @@ class Libp2pNetwork:
         if self._closed:
             return
         self._closed = True
-        self._clock_watch.cancel()
-        # a signal to the whole process group reaches p2pd too: hivemind then waits for its
-        # answers for ever
+        for task in self._tasks:
+            task.cancel()
+        # a signal to the process group reaches p2pd too: hivemind then waits for ever for answers
         for part in (self._dht, self._p2p):
             with anyio.move_on_after(_CLOSE_SECONDS):
                 await part.shutdown()

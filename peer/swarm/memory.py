@@ -17,8 +17,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from google.protobuf.message import Message
 
 from peer.swarm.clock import CLOCK
-from peer.swarm.framing import DATA_BYTES
 from peer.swarm.gate import OPEN, Gate, GuardedStreams, Served
+from peer.swarm.inbound import DATA_BYTES
 from peer.swarm.interface import (
     Handler,
     Method,

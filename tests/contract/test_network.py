@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from peer.swarm import p2pd
-from peer.swarm.framing import DATA_BYTES
 from peer.swarm.gate import OPEN, Gate
+from peer.swarm.inbound import DATA_BYTES
 from peer.swarm.interface import (
     MAX_REASON_LENGTH,
     Handler,

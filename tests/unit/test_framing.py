@@ -16,7 +16,9 @@ pytestmark = pytest.mark.anyio
 
 LARGE = 64 << 20
 ASK: Method[Any, Any] = Method("ask", swarm_pb2.Envelope, swarm_pb2.Envelope, LARGE, 1000)
-MESSAGE, END, REFUSAL, DATA, CREDENTIALS = range(5)
+MESSAGE, END, REFUSAL, DATA, CREDENTIALS, ROOM = range(6)
+ENDLESS = (2**64 - 1).to_bytes(8, "big")
+"""How much data the other end takes: any."""
 SECRET = b"let me in"
 
 
@@ -24,12 +26,16 @@ def header(kind: int, length: int) -> bytes:
     return bytes([kind]) + length.to_bytes(4, "big")
 
 
+def credentials(said: bytes, room: bytes = ENDLESS) -> bytes:
+    return header(CREDENTIALS, len(room + said)) + room + said
+
+
 def a_stream(*, is_reply: bool, met: bool = True) -> tuple[asyncio.StreamReader, FramedStream]:
     """One end that only receives, and what feeds it; met: the other end has said who it is."""
     reader = asyncio.StreamReader()
     writer = cast(asyncio.StreamWriter, None)
     if met:
-        reader.feed_data(header(CREDENTIALS, len(SECRET)) + SECRET)
+        reader.feed_data(credentials(SECRET))
     return reader, FramedStream(reader, writer, ASK, is_reply, "somebody", only_with_the_secret)
 
 
@@ -65,7 +71,8 @@ async def test_a_message_of_many_pieces_is_put_together() -> None:
         (END, 1),
         (REFUSAL, 5 * MAX_REASON_LENGTH),
         (DATA, LARGE),
-        (5, 0),
+        (6, 0),
+        (ROOM, 9),
         (CREDENTIALS, 2000),
     ],
 )
@@ -84,6 +91,14 @@ async def test_a_refusal_of_the_longest_words_arrives() -> None:
         await stream.receive(5)
 
 
+async def test_who_does_not_say_how_much_data_it_takes_is_not_dealt_with() -> None:
+    for said in (header(CREDENTIALS, 7) + bytes(7), credentials(SECRET) + header(ROOM, 3) + b"123"):
+        reader, stream = a_stream(is_reply=True, met=False)
+        reader.feed_data(said)
+        with pytest.raises(Unreachable, match="did not say how much data it takes"):
+            await stream.receive(5)
+
+
 # ---- who is there ----------------------------------------------------------------------
 
 
@@ -97,7 +112,7 @@ async def test_nothing_is_heard_of_who_does_not_say_first_what_lets_it_in() -> N
 
 async def test_nothing_is_heard_of_who_is_not_let_in_however_often_one_listens() -> None:
     reader, stream = a_stream(is_reply=True, met=False)
-    reader.feed_data(header(CREDENTIALS, 3) + b"bad" + header(MESSAGE, 0))
+    reader.feed_data(credentials(b"bad") + header(MESSAGE, 0))
     with pytest.raises(Barred, match="not with that"):
         await stream.meet(5)
     with pytest.raises(Unreachable):
@@ -106,7 +121,7 @@ async def test_nothing_is_heard_of_who_is_not_let_in_however_often_one_listens()
 
 async def test_who_is_let_in_cannot_become_somebody_else() -> None:
     reader, stream = a_stream(is_reply=True)
-    reader.feed_data(header(CREDENTIALS, len(SECRET)) + SECRET)
+    reader.feed_data(credentials(SECRET))
     with pytest.raises(Unreachable, match="said twice who it is"):
         await stream.receive(5)
 

@@ -39,6 +39,7 @@ PURE = {
     "peer.orders",
     "peer.resting.due",
     "peer.resting.rest",
+    "peer.swarm.bucket",
     "peer.training.lease_queue",
     "peer.training.pace",
     "peer.training.run_tokens",
