@@ -11,11 +11,11 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from peer import events, machine
@@ -38,11 +38,7 @@ from peer.round_ahead import OwnWork, RoundAhead, round_ahead
 from peer.round_reports import RoundReports
 from peer.run_metadata import RunMetadata
 from peer.standstill import watch_standstill
-from peer.status import (
-    Snapshot,
-    progress_report,
-    text_coverage,
-)
+from peer.status import Snapshot, progress_report, text_coverage
 from peer.supervisor import TrainerSupervisor
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network
@@ -53,6 +49,8 @@ from swarmpb.exits import UserError
 from swarmpb.v1 import coordinator_pb2
 
 log = logging.getLogger(__name__)
+
+Action = Callable[..., Coroutine[Any, Any, None]]
 
 FAREWELL_SECONDS = 1.5
 """Each word of goodbye may take so long."""
@@ -90,14 +88,10 @@ class Daemon:
         self.work = LocalWork(
             members.own,
             Callbacks(
-                self._began,
-                self._adopted,
-                self._concluded,
-                self._fell_behind,
-                self._dropped,
-                self._recalled,
+                self._began, self._adopted, self._concluded,
+                self._fell_behind, self._dropped, self._recalled,
             ),
-        )
+        )  # fmt: skip
         self.reporter = reporter
         reporter.snapshot = lambda: progress_report(self.snapshot())
         reporter.rosters = lambda attempts: rosters_of(self._swarm.history, attempts)
@@ -187,7 +181,7 @@ class Daemon:
     def _carry_out(self, effect: events.Effect) -> None:
         swarm, start = self._swarm, self._start
         # what talks to the swarm ends with this network, should it break
-        in_swarm: Callable[..., None] = start if swarm.tasks is None else swarm.tasks.start_soon
+        in_swarm = partial(start, within=swarm.tasks)
         if isinstance(effect, events.Lead):
             in_swarm(swarm.lead, effect)
         elif isinstance(effect, events.Synchronise):
@@ -209,10 +203,10 @@ class Daemon:
         else:
             start(self._resume_checkpoint)
 
-    def _start(self, action: Callable[..., Coroutine[Any, Any, None]], *about: Any) -> None:
+    def _start(self, action: Action, *about: Any, within: TaskGroup | None = None) -> None:
         # who says goodbye still hears news, the coordinator's last orders among them
-        if self._tasks is not None:
-            self._tasks.start_soon(action, *about)
+        if (tasks := within or self._tasks) is not None:
+            tasks.start_soon(action, *about)
 
     # ---- the swarm ---------------------------------------------------------------------
 
@@ -245,8 +239,7 @@ class Daemon:
         await self._evaluator.evaluate(state)
 
     async def _resume_checkpoint(self) -> None:
-        state = await self._checkpoints.take_up()
-        if state is not None:
+        if (state := await self._checkpoints.take_up()) is not None:
             await self._begin(state)
 
     async def _begin(self, state: GlobalState) -> None:
@@ -346,11 +339,10 @@ class Daemon:
         return math.nan if written is None else time.monotonic() - written
 
     def _coverage(self) -> coordinator_pb2.Coverage | None:
-        if self.work.trainer is None or not self.work.has_state:
+        trainer, work = self.work.trainer, self.work
+        if trainer is None or not work.has_state:
             return None
-        state = self.work.state
-        coverage, pass_chunks = decoded(state.coverage), self.work.trainer.pass_chunks
-        return text_coverage(coverage, state.round, pass_chunks)
+        return text_coverage(decoded(work.state.coverage), work.state.round, trainer.pass_chunks)
 
 
 def _position(state: GlobalState) -> Position:
