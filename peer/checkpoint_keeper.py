@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,6 +76,11 @@ class Checkpoints:
     def state(self) -> GlobalState | None:
         """The state that this peer could start from."""
         return self._newest.state if self._newest is not None else None
+
+    @property
+    def seconds_old(self) -> float:
+        """Since the newest was written; NaN without one."""
+        return math.nan if self.written_at is None else time.monotonic() - self.written_at
 
     @property
     def none_yet(self) -> bool:

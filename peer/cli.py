@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import traceback
 
 import click
 
 from peer.commands.lazily import LazyGroup
+from peer.ending import end_early_on_signals
 from swarmpb.exits import Exit, UserError
 from swarmpb.version import SOFTWARE_VERSION
 
-_COMMANDS = ("config", "join", "logs", "receipts", "status")
+_COMMANDS = (
+    "config",
+    "finish",
+    "join",
+    "leave",
+    "logs",
+    "pause",
+    "receipts",
+    "resume",
+    "status",
+)
 
 
 @click.group(
@@ -33,8 +42,7 @@ def cli(context: click.Context, debug: bool) -> None:
 
 def main() -> None:
     """Entry point: one clear line and an exit code for what the user can mend."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end_early)
+    end_early_on_signals()
     try:
         code = cli(standalone_mode=False)
     except UserError as error:
@@ -55,11 +63,6 @@ def main() -> None:
         )
         code = 1
     sys.exit(int(code or 0))
-
-
-def _end_early(_number: int, _frame: object) -> None:
-    """Until the daemon handles signals: a `KeyboardInterrupt` gets lost in libraries' imports."""
-    os._exit(Exit.INTERRUPTED)
 
 
 def _show_trace() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from peer.events import Effect, Phase, Stop, Train, WrapUp
+from peer.events import Effect, FinishAsked, LeaveAsked, Phase, Stop, Train, WrapUp
 from peer.membership import Position
 from peer.orders import Course
 from swarmpb.spec import RunSpec
@@ -32,6 +32,8 @@ class Peer:
     position: Position | None = None
     run_tokens: int = 0
     adopted_at: float = 0.0
+    round_seconds: float = 0.0
+    """How long the last round that merged this peer's work took; 0: there was none."""
     syncing: Position | None = None
     resumed: bool = False
     """The state is from the checkpoint; no round was finished since."""
@@ -54,11 +56,16 @@ class Peer:
     wrapped_up_at: float | None = None
     """When the last state was evaluated and, if asked for, written out."""
     finished: bool = False
+    leaving: LeaveAsked | None = None
+    finish: FinishAsked | None = None
+    """It leaves after a round."""
     effects: tuple[Effect, ...] = field(default=())
 
 
 def enter(peer: Peer, phase: Phase, reason: str) -> Peer:
     """Be in a phase, for a reason that a person can act on."""
+    if peer.finish is not None and phase in (Phase.TRAINING, Phase.AVERAGING):
+        reason = f"{reason}; {peer.finish.words}"
     return replace(peer, phase=phase, reason=reason)
 
 
@@ -102,6 +109,22 @@ def do(peer: Peer, *effects: Effect) -> Peer:
     return replace(peer, effects=(*peer.effects, *effects))
 
 
-def stop(peer: Peer, code: int, reason: str) -> Peer:
-    """End the process with an exit code."""
-    return do(enter(peer, Phase.STOPPED, reason), Stop(code, reason))
+def stop(peer: Peer, code: int, reason: str, rest: bool = False) -> Peer:
+    """Leave the swarm: for good, with an exit code, or for a rest."""
+    return do(enter(peer, Phase.STOPPED, reason), Stop(code, reason, rest))
+
+
+def left(peer: Peer) -> Peer:
+    """Be gone, as was asked for."""
+    asked = peer.leaving or LeaveAsked()
+    # whose run is over, or who was to leave anyway, has nothing to come back to
+    for_good = peer.finished or peer.finish is not None
+    return stop(peer, 0, asked.reason, asked.rest and not for_good)
+
+
+def finish_is_due(peer: Peer, now: float) -> bool:
+    """Whether a peer that is to finish has no time for another round."""
+    asked = peer.finish
+    if asked is None:
+        return False
+    return not asked.as_late_as_possible or now + peer.round_seconds > asked.latest

@@ -7,12 +7,10 @@ die with this one, whatever kills it.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,55 +18,41 @@ from anyio.abc import TaskGroup
 
 from peer import events, machine
 from peer.averaging.attempt import Outcome
-from peer.averaging.coverage import decoded
 from peer.averaging.state import GlobalState
+from peer.beginning import Beginning
 from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
 from peer.condition import Peer, stop_tokens
-from peer.evaluator import Evaluator
+from peer.evaluator import Evaluator, coverage_told
 from peer.events import Phase
 from peer.hardware import Machine
-from peer.limits.in_force import LimitsInForce
 from peer.manifests_told import rosters_of
 from peer.members import Members
 from peer.membership import PeerFacts, Position, SwarmView
 from peer.notices import Notices
 from peer.presence import Presence
 from peer.reporter import Reporter
+from peer.resting.rest import Rest
 from peer.round_ahead import OwnWork, RoundAhead, round_ahead
 from peer.round_reports import RoundReports
 from peer.run_metadata import RunMetadata
+from peer.settings import Settings
 from peer.standstill import watch_standstill
-from peer.status import Snapshot, progress_report, text_coverage
+from peer.status import Snapshot, progress_report
 from peer.supervisor import TrainerSupervisor
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network
 from peer.swarm_life import SwarmLife
-from peer.training.options import TrainerOptions
 from peer.work import Callbacks, LocalWork
 from swarmpb.exits import UserError
-from swarmpb.v1 import coordinator_pb2
 
 log = logging.getLogger(__name__)
 
 Action = Callable[..., Coroutine[Any, Any, None]]
 
+FINISH_ROUNDS = 2.0
+"""A peer that is to finish waits so many of the longest rounds for one that merges its work."""
 FAREWELL_SECONDS = 1.5
 """Each word of goodbye may take so long."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What this machine's user and command line set."""
-
-    folder: Path
-    """State folder of this run on this machine."""
-    name: str
-    trainer: TrainerOptions
-    limits: LimitsInForce
-    invitation: str
-    """The command that another volunteer would type."""
-    export: Path | None = None
-    """Where to write the model when the run reaches its target."""
 
 
 class Daemon:
@@ -103,7 +87,11 @@ class Daemon:
         self._trainers = TrainerSupervisor(
             spec.canonical(), spec.inner.batch_size, settings.trainer, self.work, self._post
         )
+        self._evaluator = Evaluator(self.work, reporter)
         self._checkpoints = Checkpoints(found, self.work, self._swarm.history, notices)
+        self._beginning = Beginning(
+            self.work, self._swarm.history, self._checkpoints, self._evaluator
+        )
         self._presence = Presence(
             metadata, settings.folder, self.snapshot, self._on_view, notices, members
         )
@@ -119,7 +107,6 @@ class Daemon:
         self._seen: events.ViewSeen | None = None
         self._machine = Machine()
         self._rounds = RoundReports(reporter)
-        self._evaluator = Evaluator(self.work, reporter)
         self._stop: events.Stop | None = None
         self._stopping = anyio.Event()
         self._tasks: TaskGroup | None = None
@@ -140,11 +127,14 @@ class Daemon:
             tasks.start_soon(watch_standstill, self._swarm.stood_still, self._presence.stood_still)
             await self._stopping.wait()
             self.work.leaving = True  # nobody's round shall begin with this peer
-            await self._checkpoints.save()  # while there is a trainer
+            async with anyio.create_task_group() as last:
+                last.start_soon(self._checkpoints.save)  # while there is a trainer
+                last.start_soon(self._say_farewell)
             tasks.cancel_scope.cancel()
         self._tasks = None
-        with anyio.CancelScope(shield=True):
-            await self._say_farewell()
+        if (network := self._swarm.network) is not None:
+            with anyio.CancelScope(shield=True):
+                await network.close()
         assert self._stop is not None, "set before the event"  # noqa: S101  an invariant
         return self._stop
 
@@ -152,6 +142,22 @@ class Daemon:
         """Leave the swarm, after the round under way."""
         self.work.leaving = True
         self._post(events.LeaveAsked())
+
+    def rest(self, rest: Rest) -> None:
+        """Leave the swarm for now, after the round under way."""
+        self.work.leaving = True
+        self._start(self._trainers.train, False)
+        self._post(events.LeaveAsked(rest.reason, rest=True))
+
+    def finish(self, words: str, within: float = 0.0) -> str:
+        """Leave the swarm after a round that merged this peer's work; the reason it gives now.
+
+        words: for its user; within: seconds, to be gone by then after as many rounds as fit.
+        """
+        longest = self._spec.round.max_seconds + self._spec.round.exchange_seconds
+        latest = time.monotonic() + (within or FINISH_ROUNDS * longest)
+        self._post(events.FinishAsked(words, latest, as_late_as_possible=within > 0))
+        return self._peer.reason
 
     def stop_now(self, stop: events.Stop) -> None:
         """End without waiting for anybody; the first reason counts."""
@@ -164,7 +170,6 @@ class Daemon:
         if (network := self._swarm.network) is not None:
             with anyio.move_on_after(FAREWELL_SECONDS):
                 await self._presence.publish(network)
-            await network.close()
 
     # ---- events and effects ------------------------------------------------------------
 
@@ -199,9 +204,9 @@ class Daemon:
         elif isinstance(effect, events.WrapUp):
             start(self._wrap_up)
         elif isinstance(effect, events.BeginFromSeed):
-            start(self._begin_from_seed)
+            start(self._beginning.from_seed)
         else:
-            start(self._resume_checkpoint)
+            start(self._beginning.from_checkpoint)
 
     def _start(self, action: Action, *about: Any, within: TaskGroup | None = None) -> None:
         # who says goodbye still hears news, the coordinator's last orders among them
@@ -229,23 +234,6 @@ class Daemon:
 
     # ---- the state ---------------------------------------------------------------------
 
-    async def _begin_from_seed(self) -> None:
-        trainer = self.work.trainer
-        if trainer is None:
-            return  # it just died; the next one begins
-        parameters = trainer.vectors.outbox.copy()
-        state = GlobalState(0, 0, parameters, parameters * 0)
-        await self._begin(state)
-        await self._evaluator.evaluate(state)
-
-    async def _resume_checkpoint(self) -> None:
-        if (state := await self._checkpoints.take_up()) is not None:
-            await self._begin(state)
-
-    async def _begin(self, state: GlobalState) -> None:
-        self._swarm.history.arrive(state)
-        await self.work.begin(state)
-
     async def _wrap_up(self) -> None:
         await self._evaluator.wrap_up(self._settings.export)
         await self.reporter.send()
@@ -266,7 +254,8 @@ class Daemon:
             if self._checkpoints.none_yet:
                 # not in half a minute: a run must not hang on nobody's loss
                 self._start(self._checkpoints.save)
-        self._post(events.StateAdopted(_position(state), state.tokens))
+        merged = outcome is not None and outcome.merged
+        self._post(events.StateAdopted(_position(state), state.tokens, merged))
 
     def _concluded(self, outcome: Outcome) -> None:
         log.info("round %d is void: %s", outcome.round, outcome.reason)
@@ -311,7 +300,7 @@ class Daemon:
             reach=self._swarm.reach,
             hardware=self._machine.described(self.work.trainer),
             round_seconds=list(self._rounds.durations),
-            coverage=self._coverage(),
+            coverage=coverage_told(self.work),
             recent=self._swarm.recent,
             resumed=self._peer.resumed,
             yields=self._peer.yields_since is not None,
@@ -335,14 +324,7 @@ class Daemon:
     @property
     def checkpoint_seconds(self) -> float:
         """Since the newest checkpoint was written; NaN without one."""
-        written = self._checkpoints.written_at
-        return math.nan if written is None else time.monotonic() - written
-
-    def _coverage(self) -> coordinator_pb2.Coverage | None:
-        trainer, work = self.work.trainer, self.work
-        if trainer is None or not work.has_state:
-            return None
-        return text_coverage(decoded(work.state.coverage), work.state.round, trainer.pass_chunks)
+        return self._checkpoints.seconds_old
 
 
 def _position(state: GlobalState) -> Position:

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: the one place in a peer that handles signals."""
+"""How a peer leaves: by Ctrl-C and SIGTERM, by command, for a rest; in bounded time.
+
+The one place in a live peer that handles signals.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ import signal
 import sys
 
 import anyio
+from anyio.abc import TaskGroup
 
+from peer.anew import begin_anew
 from peer.daemon import Daemon
 from peer.events import Stop
+from peer.resting.rest import Rest
 from peer.runtime import RuntimeFolder
 from swarmpb.exits import Exit
 
@@ -17,35 +23,71 @@ LEAVE_SECONDS = 5.0
 """A leaving peer sees the round under way through for at most so long."""
 FAREWELL_SECONDS = 4.5
 """And says goodbye for at most so long."""
+URGENT_LEAVE_SECONDS = 0.8
+"""Of a peer whose user wants the machine back: the round under way,"""
+URGENT_FAREWELL_SECONDS = 1.6
+"""and a last checkpoint with the goodbye. After that it is gone, whatever is half done."""
 
 
 class Departure:
     """The first signal leaves gracefully, the second exits at once."""
 
-    def __init__(self, runtime: RuntimeFolder, joining: anyio.CancelScope) -> None:
-        """joining: what to cancel while there is no daemon yet."""
+    def __init__(self, runtime: RuntimeFolder, tasks: TaskGroup) -> None:
+        """tasks: of the whole peer; cancelled while there is no daemon yet."""
         self.daemon: Daemon | None = None
+        self.stop = Stop(0, "left before it had joined")
+        """How it ended, if there never was a daemon."""
         self._runtime = runtime
-        self._joining = joining
+        self._tasks = tasks
+        self._leaving = False
+        self._resting = False
 
     async def obey_signals(self) -> None:
         """Wait for signals until cancelled."""
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             await signals.__anext__()
             print("\nleaving; once more to stop at once", file=sys.stderr, flush=True)
-            if self.daemon is None:
-                self._joining.cancel()
-                return
-            self.daemon.leave()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._run_out_of_patience, self.daemon)
-                await signals.__anext__()
-                self._runtime.close()
-                os._exit(Exit.INTERRUPTED)  # trainer and p2pd die with this process
+            self.leave()
+            await signals.__anext__()
+            self._runtime.close()
+            os._exit(Exit.INTERRUPTED)  # trainer and p2pd die with this process
 
-    async def _run_out_of_patience(self, daemon: Daemon) -> None:
-        await anyio.sleep(LEAVE_SECONDS)
-        daemon.stop_now(Stop(0, "left before the round was decided"))
-        await anyio.sleep(FAREWELL_SECONDS)
+    def leave(self) -> None:
+        """Leave for good; at once if there is no daemon yet."""
+        if self._leaving:
+            return
+        self._leaving = True
+        if self.daemon is None:
+            self._tasks.cancel_scope.cancel()
+            return
+        self.daemon.leave()
+        self._tasks.start_soon(self._leave_in_time)
+
+    def rest(self, rest: Rest) -> None:
+        """Leave for now, to begin anew and rest; an urgent rest may follow another one."""
+        if self._leaving or (self._resting and not rest.urgent):
+            return
+        self._resting = True
+        stop = Stop(0, rest.reason, rest=True)
+        if self.daemon is None:
+            self.stop = stop
+            self._tasks.cancel_scope.cancel()
+            return
+        self.daemon.rest(rest)
+        self._tasks.start_soon(self._rest_in_time, stop, rest.urgent)
+
+    async def _leave_in_time(self) -> None:
+        await self._patience(Stop(0, "left before the round was decided"), urgent=False)
         self._runtime.close()
         os._exit(0)  # whatever the goodbyes hang on: a peer leaves within ten seconds
+
+    async def _rest_in_time(self, stop: Stop, urgent: bool) -> None:
+        await self._patience(stop, urgent)
+        begin_anew(self._runtime)
+
+    async def _patience(self, stop: Stop, urgent: bool) -> None:
+        """Wait as long as a peer may take to go; `stop` ends the round that it waits for."""
+        assert self.daemon is not None, "only who takes part has somebody to wait for"  # noqa: S101  an invariant
+        await anyio.sleep(URGENT_LEAVE_SECONDS if urgent else LEAVE_SECONDS)
+        self.daemon.stop_now(stop)
+        await anyio.sleep(URGENT_FAREWELL_SECONDS if urgent else FAREWELL_SECONDS)

@@ -1,4 +1,4 @@
-"""Has the trainer evaluate states on held-out text, and write the run's model at its end."""
+"""What the run's states are worth: loss, text seen, and the model at its end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import logging
 import math
 from pathlib import Path
 
+from peer.averaging.coverage import decoded
 from peer.averaging.state import GlobalState
 from peer.reporter import Reporter
+from peer.status import text_coverage
 from peer.training.death import TrainerDied
 from peer.work import LocalWork
 from swarmpb.v1 import coordinator_pb2
@@ -45,3 +47,11 @@ class Evaluator:
                 await self._work.trainer.export(state.parameters, export)
             except (OSError, TrainerDied) as error:
                 log.error("the model could not be written: %s", error)
+
+
+def coverage_told(work: LocalWork) -> coordinator_pb2.Coverage | None:
+    """How much of the text the state has seen; None while nobody here knows the text's length."""
+    if work.trainer is None or not work.has_state:
+        return None
+    state = work.state
+    return text_coverage(decoded(state.coverage), state.round, work.trainer.pass_chunks)

@@ -72,6 +72,8 @@ class StateAdopted:
 
     position: Position
     run_tokens: int
+    merged: bool = False
+    """By a round that this peer's work went into."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,23 @@ class AttemptEnded:
 
 @dataclass(frozen=True)
 class LeaveAsked:
-    """Ctrl-C or SIGTERM."""
+    """Ctrl-C, SIGTERM, a command, or a limit that makes this peer rest."""
+
+    reason: str = "asked to leave"
+    rest: bool = False
+    """Only for now: it comes back by itself."""
+
+
+@dataclass(frozen=True)
+class FinishAsked:
+    """Leave once a round has merged this peer's work."""
+
+    words: str
+    """What its user is told meanwhile."""
+    latest: float
+    """Monotonic seconds: leave then, whatever was merged."""
+    as_late_as_possible: bool = False
+    """After the last round that ends before `latest`, not after the next one."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +171,7 @@ class WrappedUp:
 Event = (
     TrainerReady | TrainerLost | SwarmJoined | SwarmLost | ViewSeen | StateAdopted | StateDropped
     | SyncProgress | Synchronised | SyncFailed | Forked | TakeInFailed | FellBehind | AttemptBegan
-    | AttemptEnded | LeaveAsked | OrdersGiven | WrappedUp
+    | AttemptEnded | LeaveAsked | FinishAsked | OrdersGiven | WrappedUp
 )  # fmt: skip
 
 
@@ -222,6 +240,8 @@ class Stop:
 
     code: int
     reason: str
+    rest: bool = False
+    """Only for now: to come back when there is no reason to rest any more."""
 
 
 Effect = (

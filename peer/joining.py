@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
-import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import psutil
 
 from peer import events
 from peer.admission import Admission
@@ -21,9 +17,10 @@ from peer.connecting import Connector
 from peer.control import serve_control
 from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
 from peer.credited import Receipt, receipts_of
-from peer.daemon import Daemon, Settings
+from peer.daemon import Daemon
 from peer.departure import Departure
 from peer.files import set_aside
+from peer.join_request import JoinRequest
 from peer.journal import Journal
 from peer.limits.in_force import LimitsInForce
 from peer.local_runs import run_folder
@@ -31,20 +28,20 @@ from peer.members import Members
 from peer.membership_files import load_membership, load_orders
 from peer.notices import Notices
 from peer.reporter import Reporter
-from peer.run_log import kept_log, log_changes
+from peer.resting.lookout import Lookout, keep_looking
+from peer.run_log import log_changes
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run, save_metadata
 from peer.runtime import RuntimeFolder, state_folder_error
 from peer.screen.show import show_live
-from peer.status import add_limits, add_outlook, status_reply
+from peer.settings import Settings
 from peer.steering import LivePeer
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, short
 from peer.training.options import TrainerOptions
-from swarmpb.endpoints import JoinLink, parse_endpoint
 from swarmpb.exits import Exit, UserError
 from swarmpb.files import write_private
 from swarmpb.signing import BadSignatureError, PeerIdentity
-from swarmpb.v1 import control_pb2, membership_pb2
+from swarmpb.v1 import membership_pb2
 
 log = logging.getLogger(__name__)
 
@@ -52,52 +49,34 @@ _IDENTITY = "identity.key"
 _JOURNAL = "journal.sqlite"
 
 
-@dataclass(frozen=True)
-class JoinRequest:
-    """What `peer join` was asked for."""
+async def join(
+    request: JoinRequest, runtime: RuntimeFolder, limits: LimitsInForce, lookout: Lookout
+) -> events.Stop:
+    """Take part in a run until it ends, its user stops it, or it has to rest.
 
-    run_id: str
-    config: PeerConfig
-    export: Path | None
-    invite: str = ""
-    """Secret of an invitation."""
-
-    @property
-    def folder(self) -> Path:
-        return run_folder(self.config.state_dir, self.run_id)
-
-    @property
-    def invitation(self) -> str:
-        endpoint = parse_endpoint(self.config.coordinator)
-        return f"peer join {JoinLink(endpoint, self.run_id)}"
-
-
-async def join(request: JoinRequest) -> events.Stop:
-    """Take part in a run until it ends or the user stops it; raises `UserError`."""
-    runtime = RuntimeFolder.claim(request.folder, f"a peer of run {request.run_id}")
-    stop = events.Stop(0, "left before it had joined")
+    Raises `UserError`. The claim on the folders stays the caller's.
+    """
     failure: UserError | None = None
-    try:
-        async with anyio.create_task_group() as tasks:
-            departure = Departure(runtime, tasks.cancel_scope)
-            tasks.start_soon(departure.obey_signals)
-            try:
-                stop = await _take_part(request, runtime, departure)
-            except UserError as error:
-                failure = error  # raised below: a task group would wrap it
-            tasks.cancel_scope.cancel()
-    finally:
-        runtime.close()
+    async with anyio.create_task_group() as tasks:
+        departure = Departure(runtime, tasks)
+        tasks.start_soon(departure.obey_signals)
+        tasks.start_soon(keep_looking, lookout, departure.rest)
+        live = LivePeer(request, limits, departure, lookout)
+        try:
+            async with serve_control(runtime.path, live):
+                departure.stop = await _take_part(request, runtime, limits, live)
+        except UserError as error:
+            failure = error  # raised below: a task group would wrap it
+        tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    return stop
+    return departure.stop
 
 
 async def _take_part(
-    request: JoinRequest, runtime: RuntimeFolder, departure: Departure
+    request: JoinRequest, runtime: RuntimeFolder, limits: LimitsInForce, live: LivePeer
 ) -> events.Stop:
     async with AsyncExitStack() as stack:
-        stack.enter_context(kept_log(request.folder))
         coordinator = CoordinatorClient(request.config.coordinator)
         stack.push_async_callback(coordinator.close)
         try:
@@ -116,7 +95,7 @@ async def _take_part(
                 return await connector.join_again(notices)
             return await connector.join(metadata.initial_peers)
 
-        settings = _settings(request, identity, members)
+        settings = _settings(request, identity, members, limits)
         admission = Admission(coordinator, identity, members, request.folder, notices)
         await admission.enter(request.invite)
         journal = Journal(request.folder / _JOURNAL)
@@ -124,8 +103,15 @@ async def _take_part(
         stack.push_async_callback(journal.close)
         reporter = Reporter(coordinator, identity, journal, metadata.signed_spec(), members)
         daemon = Daemon(settings, metadata, members, reporter, found, connect, notices)
-        departure.daemon = daemon
-        return await _run(request, daemon, runtime, notices, admission)
+        live.takes_part(daemon, notices, admission)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(show_live, live.status)
+            tasks.start_soon(log_changes, live.status)
+            tasks.start_soon(admission.keep)
+            stop = await daemon.run()
+            log.info("stopped: %s", stop.reason)
+            tasks.cancel_scope.cancel()
+        return stop
 
 
 async def receipts_here(config: PeerConfig, run_id: str, most: int) -> list[Receipt]:
@@ -136,31 +122,6 @@ async def receipts_here(config: PeerConfig, run_id: str, most: int) -> list[Rece
         return await receipts_of(folder, folder / _IDENTITY, client, run_id, most)
     finally:
         await client.close()
-
-
-async def _run(
-    request: JoinRequest,
-    daemon: Daemon,
-    runtime: RuntimeFolder,
-    notices: Notices,
-    admission: Admission,
-) -> events.Stop:
-    started = time.monotonic()
-
-    def status() -> control_pb2.StatusReply:
-        reply = _status(request, daemon, started)
-        reply.notices.extend(notices.current())
-        reply.membership = admission.describe()
-        return reply
-
-    async with serve_control(runtime.path, LivePeer(status)), anyio.create_task_group() as tasks:
-        tasks.start_soon(show_live, status)
-        tasks.start_soon(log_changes, status)
-        tasks.start_soon(admission.keep)
-        stop = await daemon.run()
-        log.info("stopped: %s", stop.reason)
-        tasks.cancel_scope.cancel()
-    return stop
 
 
 async def _find_run(request: JoinRequest, coordinator: CoordinatorClient) -> RunMetadata:
@@ -235,7 +196,9 @@ def _identity(path: Path) -> PeerIdentity:
     return identity
 
 
-def _settings(request: JoinRequest, identity: PeerIdentity, members: Members) -> Settings:
+def _settings(
+    request: JoinRequest, identity: PeerIdentity, members: Members, limits: LimitsInForce
+) -> Settings:
     config = request.config
     by_owner = f"its owner makes a link with `coordinator invite create --run {request.run_id}`"
     return Settings(
@@ -246,31 +209,7 @@ def _settings(request: JoinRequest, identity: PeerIdentity, members: Members) ->
             threads=config.limits.threads,
             device=config.device,
         ),
-        limits=LimitsInForce(config.limits),
+        limits=limits,
         invitation=by_owner if members.by_invitation else request.invitation,
         export=request.export,
     )
-
-
-def _status(request: JoinRequest, daemon: Daemon, started: float) -> control_pb2.StatusReply:
-    reply = status_reply(daemon.snapshot())
-    add_outlook(reply, daemon.outlook(), daemon.losses())
-    add_limits(reply, daemon.limits)
-    reply.pid = os.getpid()
-    reply.uptime_seconds = time.monotonic() - started
-    reply.coordinator = request.config.coordinator
-    reply.coordinator_state = daemon.reporter.contact.describe(CLOCK.now())
-    reply.checkpoint_seconds = daemon.checkpoint_seconds
-    reply.daemon_rss_bytes = _resident(os.getpid())
-    trainer = daemon.work.trainer
-    if trainer is not None:
-        reply.trainer_pid = trainer.pid
-        reply.trainer_rss_bytes = _resident(trainer.pid)
-    return reply
-
-
-def _resident(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.NoSuchProcess:
-        return 0

@@ -11,13 +11,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from peer.condition import Peer, do, end_run, enter, is_over, stop, train, work
+from peer.condition import (
+    Peer,
+    do,
+    end_run,
+    enter,
+    finish_is_due,
+    is_over,
+    left,
+    stop,
+    train,
+    work,
+)
 from peer.events import (
     AttemptBegan,
     AttemptEnded,
     Effect,
     Event,
     FellBehind,
+    FinishAsked,
     Forked,
     KeepCheckpoint,
     LeaveAsked,
@@ -108,8 +120,10 @@ def _joining(peer: Peer) -> Peer:
 
 
 def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
+    lasted = now - peer.adopted_at if event.merged else peer.round_seconds
     peer = replace(
         peer,
+        round_seconds=lasted,
         position=event.position,
         run_tokens=event.run_tokens,
         adopted_at=now,
@@ -125,6 +139,8 @@ def _state_adopted(peer: Peer, event: StateAdopted, now: float) -> Peer:
         return peer
     if is_over(peer):
         return end_run(peer)
+    if event.merged and finish_is_due(peer, now):
+        return stop(peer, 0, f"finished with round {event.position.round}, as you asked")
     if not peer.trainer_ready:
         return enter(peer, Phase.JOINING, "building the model")
     if peer.syncing is not None:
@@ -186,7 +202,9 @@ def _attempt_began(peer: Peer, event: AttemptBegan, now: float) -> Peer:
     peer = replace(peer, attempt_by=event.leader, due_since=None)
     if peer.phase is Phase.LEAVING or peer.position is None:
         return peer
-    return enter(peer, Phase.AVERAGING, f"round {peer.position.round + 1}")
+    peer = enter(peer, Phase.AVERAGING, f"round {peer.position.round + 1}")
+    # what is trained from here on would be in no round
+    return do(peer, Train(on=False)) if finish_is_due(peer, now) else peer
 
 
 def _attempt_ended(peer: Peer, event: AttemptEnded, now: float) -> Peer:
@@ -198,23 +216,41 @@ def _attempt_ended(peer: Peer, event: AttemptEnded, now: float) -> Peer:
     if event.committed:
         return peer
     return replace(
-        work(peer, f"the last try at a round was void: {event.reason}"),
+        work(
+            train(peer) if peer.finish is not None else peer,
+            f"the last try at a round was void: {event.reason}",
+        ),
         failed_leaders=peer.failed_leaders | {event.leader},
         retry_at=now + RETRY_SECONDS,
     )
 
 
 def _last_attempt_ended(peer: Peer) -> Peer:
-    return peer if peer.finished else stop(peer, 0, "asked to leave")
+    return peer if peer.finished else left(peer)
 
 
 def _leave_asked(peer: Peer, event: LeaveAsked, now: float) -> Peer:
+    asked = peer.leaving
+    # to leave for good counts more than to rest
+    peer = replace(peer, leaving=event if asked is None or asked.rest else asked)
     if peer.phase is Phase.LEAVING and not peer.finished:
         return peer
     if peer.attempt_by is None:
-        return stop(peer, 0, "asked to leave")
+        return left(peer)
     peer = enter(replace(peer, finished=False), Phase.LEAVING, "leaving after this round")
     return do(peer, Train(on=False))
+
+
+def _finish_asked(peer: Peer, event: FinishAsked, now: float) -> Peer:
+    if peer.phase is Phase.LEAVING:
+        return peer
+    words = f"; {peer.finish.words}" if peer.finish is not None else ""
+    peer = replace(peer, finish=event, reason=peer.reason.removesuffix(words))
+    if peer.position is None or peer.course.paused:
+        return stop(peer, 0, "finished: no round was under way")
+    if peer.attempt_by is not None and finish_is_due(peer, now):
+        peer = do(peer, Train(on=False))
+    return enter(peer, peer.phase, peer.reason)
 
 
 def _orders_given(peer: Peer, event: OrdersGiven, now: float) -> Peer:
@@ -266,6 +302,7 @@ _HANDLERS: dict[type[Event], Callable[[Peer, Any, float], Peer]] = {
     AttemptBegan: _attempt_began,
     AttemptEnded: _attempt_ended,
     LeaveAsked: _leave_asked,
+    FinishAsked: _finish_asked,
     OrdersGiven: _orders_given,
     WrappedUp: _wrapped_up,
 }

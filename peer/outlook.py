@@ -36,6 +36,8 @@ def view_seen(peer: Peer, event: ViewSeen, now: float) -> Peer:
     peer = replace(peer, distrusted=distrusted)
     if peer.phase is Phase.LEAVING:
         return _linger(peer, event, now)
+    if peer.finish is not None and now >= peer.finish.latest and peer.attempt_by is None:
+        return stop(peer, 0, "finished: no further round ended in time; the rest is kept")
     if event.trainer_trouble and peer.trainer_ready:
         return replace(enter(peer, Phase.SYNCING, event.trainer_trouble), due_since=None)
     changing = peer.entering or peer.syncing is not None or peer.attempt_by is not None

@@ -53,7 +53,7 @@ def kept_log(folder: Path) -> Iterator[None]:
         yield
         log.info("process %d ends", os.getpid())
     except UserError as error:
-        log.error("ends with code %d: %s", error.code, error)
+        log.info("ends with code %d: %s", error.code, error)
         raise
     finally:
         root.removeHandler(handler)

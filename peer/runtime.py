@@ -22,6 +22,7 @@ from swarmpb.files import UNFINISHED
 _CLAIM_TRIES = 5
 _CLAIM_PAUSE = 0.05
 """Seconds; whoever asks for a status holds the lock for an instant."""
+_HANDED_OVER = "MURMURATION_LOCK"
 _PREFIX = "murmuration-"  # short: a socket's path has at most 107 bytes
 
 
@@ -67,6 +68,25 @@ class RuntimeFolder:
             os.close(lock)
             raise state_folder_error(state_dir, error) from error
         return cls(lock, path)
+
+    @classmethod
+    def claim_or_take_over(cls, state_dir: Path, what: str) -> RuntimeFolder:
+        """Claim `state_dir`, or go on with the claim that this process handed to itself."""
+        handed = os.environ.pop(_HANDED_OVER, None)
+        if handed is None:
+            return cls.claim(state_dir, what)
+        lock = int(handed)
+        os.set_inheritable(lock, False)
+        holder = _parse(os.pread(lock, 4096, 0))
+        if holder is None or holder[0] != os.getpid():
+            raise RuntimeError(f"descriptor {lock} is no claim of this process")
+        _remove_unfinished(state_dir)
+        return cls(lock, holder[1])
+
+    def hand_over(self) -> None:
+        """Let the program that takes this one's place in this process keep the claim."""
+        os.set_inheritable(self._lock, True)
+        os.environ[_HANDED_OVER] = str(self._lock)
 
     def close(self) -> None:
         """Remove the private folder and release the lock."""

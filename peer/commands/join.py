@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +17,12 @@ from peer.commands.options import (
     run_of_link_option,
     state_dir_option,
 )
+from peer.ending import end_at_once, end_early_on_signals
 from swarmpb.endpoints import JoinLink
 from swarmpb.exits import Exit, UserError
+
+if TYPE_CHECKING:
+    from peer.join_request import JoinRequest
 
 
 @click.command()
@@ -61,25 +63,49 @@ def join(
     Example: peer join --run demo --coordinator 127.0.0.1:7700
     """
     from peer.config import load_config
+    from peer.join_request import JoinRequest
 
     run_id = named_run(link, run_id, options)
-    config = load_config(by_key(options))
+    settings = by_key(options)
+    config = load_config(settings)
     prepare(debug)
-    import anyio
-
-    from peer.joining import JoinRequest, join
-
     invite = link.invite if link else ""
-    request = JoinRequest(run_id, config, export.absolute() if export else None, invite)
-    stop = anyio.run(partial(join, request), backend_options={"use_uvloop": True})
-    if stop.code:
-        raise UserError(Exit(stop.code), stop.reason)
-    click.echo(f"stopped: {stop.reason}")
+    where = export.absolute() if export else None
+    stop = _take_part(JoinRequest(run_id, config, where, invite, settings))
+    click.echo(f"stopped: {stop}")
     end_at_once()
 
 
-def end_at_once() -> None:
-    """Leave the process without taking the interpreter down: for torch that takes seconds."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # all that was started and claimed has been ended and released
+def _take_part(request: JoinRequest) -> str:
+    """Take part until the end, resting when it has to; why it ended. Raises `UserError`."""
+    import anyio
+
+    from peer.anew import begin_anew
+    from peer.limits.in_force import LimitsInForce
+    from peer.resting.lookout import Lookout
+    from peer.resting.waiting import wait_until_allowed
+    from peer.run_log import kept_log
+    from peer.runtime import RuntimeFolder
+
+    runtime = RuntimeFolder.claim_or_take_over(request.folder, f"a peer of run {request.run_id}")
+    limits = LimitsInForce(request.config.limits)
+    lookout = Lookout(request.folder, limits)
+    uvloop = {"use_uvloop": True}
+    try:
+        with kept_log(request.folder):
+            waiting = partial(wait_until_allowed, request, runtime, limits, lookout)
+            left = anyio.run(waiting, backend_options=uvloop)
+            if left:
+                return left
+            end_early_on_signals()
+            from peer.joining import join
+
+            joining = partial(join, request, runtime, limits, lookout)
+            stop = anyio.run(joining, backend_options=uvloop)
+        if stop.rest:
+            begin_anew(runtime)
+    finally:
+        runtime.close()
+    if stop.code:
+        raise UserError(Exit(stop.code), stop.reason)
+    return stop.reason

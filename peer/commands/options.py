@@ -120,6 +120,13 @@ def running_folder(state_dir: Path, run_id: str | None) -> Path:
     return active[0] if active else run_folder(state_dir, "…")
 
 
+def state_folder(state_dir: Path | None, run_id: str | None) -> Path:
+    """The folder of the run that is meant, in the state folder that is meant."""
+    from peer.config import load_config
+
+    return running_folder(load_config({"state_dir": state_dir}).state_dir, run_id)
+
+
 def known_folder(state_dir: Path, run_id: str | None) -> Path:
     """The folder of the run that is named, or of the only one that there is or that runs."""
     if run_id is not None:

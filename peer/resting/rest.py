@@ -103,7 +103,7 @@ def clock_text(at: float, now: float, zone: tzinfo | None = None) -> str:
     """
     then, today = datetime.fromtimestamp(at, zone), datetime.fromtimestamp(now, zone)
     if then.date() == today.date():
-        return f"{then:%H:%M}"
+        return f"{then:%H:%M:%S}" if at - now < 600 else f"{then:%H:%M}"
     if at - now < 6 * 86400:
         return f"{then:%a %H:%M}"
     return f"{then.day} {then:%b %H:%M}"

@@ -9,13 +9,14 @@ import anyio
 import pytest
 
 from peer.checkpoint_keeper import FoundCheckpoints
-from peer.daemon import Daemon, Settings
+from peer.daemon import Daemon
 from peer.limits.in_force import LimitsInForce
 from peer.limits.settings import Limits
 from peer.members import Members
 from peer.notices import Notices
 from peer.reporter import Reporter
 from peer.run_metadata import RunMetadata
+from peer.settings import Settings
 from peer.swarm.interface import Network
 from peer.training.client import Trainer
 from peer.training.options import TrainerOptions
