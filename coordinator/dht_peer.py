@@ -1,4 +1,7 @@
-"""The coordinator's own peer in the swarm's DHT: the address by which newcomers find the rest."""
+"""The coordinator's own peer in the swarm's DHT: the address by which newcomers find the rest.
+
+It also dials back those that ask whether they can be dialled.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,15 @@ async def start_dht_peer(identity: Path, runtime_dir: Path, host: str, port: int
     folder for sockets. `UserError` PORT_IN_USE if the port is taken.
     """
     # only who serves needs it
+    from peer.swarm.dial_back import DialBack
     from peer.swarm.libp2p import Libp2pNetwork
 
     ensure_identity(identity)
-    return await Libp2pNetwork.start(
+    network = await Libp2pNetwork.start(
         identity_path=identity, runtime_dir=runtime_dir, host=host, port=port
     )
+    await network.serve(DialBack().handlers())
+    return network
 
 
 def ensure_identity(path: Path) -> None:

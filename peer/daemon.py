@@ -30,6 +30,7 @@ from peer.members import Members
 from peer.membership import PeerFacts, Position, SwarmView
 from peer.notices import Notices
 from peer.presence import Presence
+from peer.reach_watch import ReachWatch
 from peer.reporter import Reporter
 from peer.resting.rest import Rest
 from peer.round_ahead import OwnWork, RoundAhead, round_ahead
@@ -83,7 +84,8 @@ class Daemon:
         self._settings = settings
         self._members = members
         self._spec = spec
-        self._swarm = SwarmLife(spec, self.work, connect, self._post, members)
+        reach = ReachWatch(metadata.initial_peers, notices)
+        self._swarm = SwarmLife(spec, self.work, connect, self._post, members, reach)
         self._trainers = TrainerSupervisor(
             spec.canonical(), spec.inner.batch_size, settings.trainer, self.work, self._post
         )
@@ -295,7 +297,7 @@ class Daemon:
             inner_steps=self.work.inner_steps,
             peers=len(self._others()) + 1,
             target_tokens=stop_tokens(self._peer),
-            addresses=self._swarm.network.addresses if self._swarm.network else (),
+            addresses=self._swarm.addresses,
             link=self._swarm.link,
             reach=self._swarm.reach,
             hardware=self._machine.described(self.work.trainer),

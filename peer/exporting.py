@@ -11,9 +11,9 @@ from peer.averaging.state import GlobalState
 from peer.halves import head
 from peer.members import Members
 from peer.membership import PeerFacts, Position, holders_of, view_of
-from peer.presence import address_of
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, Unreachable
+from peer.swarm.reach import likeliest
 from peer.transfer.download import Download
 from peer.transfer.progress import Progress
 
@@ -83,8 +83,9 @@ class ModelFetcher:
         self, download: Download, peers: Sequence[PeerFacts], at: Position
     ) -> GlobalState:
         holders = set(holders_of(peers, at))
-        addresses = [address_of(it) for it in peers if it.peer_id in holders and it.addresses]
-        await self._network.reconnect(addresses)
+        own = self._network.addresses
+        known = [it.addresses for it in peers if it.peer_id in holders and it.addresses]
+        await self._network.reconnect([likeliest(it, own) for it in known])
         return await download.run(self._network, sorted(holders))
 
     async def _choose(self, offers: Sequence[Position]) -> Position | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -15,13 +15,13 @@ import anyio.to_thread
 
 from peer.acquaintances import CUT_OFF_SECONDS, Acquaintances
 from peer.members import Members
-from peer.membership import RECORD_SECONDS, PeerFacts, SwarmView, view_of
+from peer.membership import RECORD_SECONDS, SwarmView, view_of
 from peer.notices import Notices
 from peer.run_metadata import RunMetadata, save_metadata
 from peer.status import Snapshot, peer_record
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network
-from swarmpb.addresses import is_loopback
+from peer.swarm.reach import likeliest
 
 log = logging.getLogger(__name__)
 
@@ -124,10 +124,10 @@ class Presence:
             view = view_of(records, wall, self._members.admits)
             self._on_view(view, wall)
             others = view.others(network.peer_id)
-            self._acquaintances.see(
-                {it.peer_id: address_of(it) for it in others if it.addresses}, time.monotonic()
-            )
-            await self._remember(others)
+            own = network.addresses
+            live = {it.peer_id: likeliest(it.addresses, own) for it in others if it.addresses}
+            self._acquaintances.see(live, time.monotonic())
+            await self._remember(tuple(live.values()))
             await anyio.sleep(VIEW_SECONDS)
 
     async def keep_meeting(self, network: Network) -> str:
@@ -148,9 +148,8 @@ class Presence:
         self._notices.trouble("cut off", f"{why}: trying on; is this machine online?")
         return why
 
-    async def _remember(self, others: Sequence[PeerFacts]) -> None:
+    async def _remember(self, live: tuple[str, ...]) -> None:
         """Keep the addresses of live peers, to join again without the coordinator."""
-        live = tuple(address_of(it) for it in others if it.addresses)
         if live == self._remembered:
             return
         known = self._metadata.meeting(live)
@@ -161,9 +160,3 @@ class Presence:
         else:
             self._remembered = live
             self._notices.over("remember", "the swarm's addresses are kept again")
-
-
-def address_of(peer: PeerFacts) -> str:
-    """Where to dial a peer that has named addresses: not this machine, if it named others."""
-    elsewhere = (it for it in peer.addresses if not is_loopback(it))
-    return next(elsewhere, peer.addresses[0])

@@ -16,6 +16,7 @@ from peer.limits.in_force import LimitsInForce
 from peer.limits.words import limits_set
 from peer.orders import NO_RANK, Rank
 from peer.round_ahead import RoundAhead
+from peer.swarm.reach import UNHEARD, Reach
 from peer.training.messages import Progress
 from swarmpb.v1 import control_pb2, coordinator_pb2, swarm_pb2
 from swarmpb.version import SOFTWARE_VERSION
@@ -83,7 +84,7 @@ class Snapshot:
     target_tokens: int = 0
     addresses: tuple[str, ...] = ()
     link: Link = UNKNOWN
-    reach: str = ""
+    reach: Reach = UNHEARD
     hardware: coordinator_pb2.Hardware | None = None
     round_seconds: list[float] = field(default_factory=list)
     coverage: coordinator_pb2.Coverage | None = None
@@ -157,7 +158,7 @@ def progress_report(snapshot: Snapshot) -> coordinator_pb2.ProgressReport:
         orders_sequence=snapshot.orders[1],
         hardware=snapshot.hardware,
         link=link_message(snapshot.link),
-        reach=snapshot.reach,
+        reach=snapshot.reach.kind,
     )
 
 
@@ -204,7 +205,8 @@ def status_reply(snapshot: Snapshot) -> control_pb2.StatusReply:
         inner_steps=snapshot.inner_steps,
         version=SOFTWARE_VERSION,
         name=snapshot.name,
-        reach=snapshot.reach,
+        reach=snapshot.reach.kind,
+        reach_reason=snapshot.reach.reason,
     )
 
 

@@ -30,6 +30,7 @@ def describe(status: control_pb2.StatusReply, now: float) -> str:
         ("loss", f"{loss} (training, nats per token)"),
         ("next cut", _next_cut(status)),
         ("swarm", f"{status.peers} peers{_rounds(status.round_seconds)}{_share(status)}"),
+        ("reach", _reach(status)),
         ("coordinator", f"{status.coordinator}, {status.coordinator_state}"),
         ("checkpoint", words.age(status.checkpoint_seconds)),
         ("network", _network(status)),
@@ -59,8 +60,14 @@ def _network(status: control_pb2.StatusReply) -> str:
     if words.rests(status):
         return ""
     up, down = status.upload_bits_per_second, status.download_bits_per_second
-    reach = f"; others reach it: {status.reach}" if status.reach else ""
-    return f"{rate_text(up)} up, {rate_text(down)} down{reach}"
+    return f"{rate_text(up)} up, {rate_text(down)} down"
+
+
+def _reach(status: control_pb2.StatusReply) -> str:
+    """How others get through to it, and who says so."""
+    if not status.reach_reason or words.rests(status):
+        return ""
+    return f"{status.reach or 'not known'}: {status.reach_reason}"
 
 
 def _energy(status: control_pb2.StatusReply) -> str:

@@ -24,8 +24,10 @@ from peer.members import Members
 from peer.membership import MAX_RECENT, PeerFacts, Position, SwarmView, at_work
 from peer.orders_exchange import OrdersExchange
 from peer.presence import Presence
+from peer.reach_watch import ReachWatch
+from peer.swarm.dial_back import DialBack
 from peer.swarm.interface import Network, Refused, Unreachable
-from peer.swarm.reach import reach_of
+from peer.swarm.reach import Reach
 from peer.transfer.donor import Donor
 from peer.transfer.pace import serving_rate
 from peer.work import LocalWork
@@ -33,7 +35,6 @@ from swarmpb.spec import RunSpec
 
 log = logging.getLogger(__name__)
 
-REACH_SECONDS = 10.0
 KNOWN_ANCESTORS = 1024
 """By so many states this peer tells a fork from a head that it is ahead of."""
 
@@ -48,12 +49,13 @@ class SwarmLife:
         connect: Callable[[bool], Awaitable[Network]],
         post: Callable[[events.Event], None],
         members: Members,
+        reach: ReachWatch,
     ) -> None:
         """connect: joins; told whether this peer was in the swarm before."""
         self.history = History(spec.round.codec)
         self.network: Network | None = None
-        self.reach = ""
-        """How others get through to this peer: a word of `peer.swarm.reach`, or not known."""
+        self._reach = reach
+        self._dial_back = DialBack()
         self._spec = spec
         self._work = work
         self._connect = connect
@@ -81,14 +83,18 @@ class SwarmLife:
                         time.monotonic,
                         Random(),
                         history=self.history,
+                        client_mode=lambda: self._reach.reach.client_mode,
                     )
                     await network.serve(
-                        rounds.handlers() | self._donor.handlers() | self._orders.handlers()
+                        rounds.handlers()
+                        | self._donor.handlers()
+                        | self._orders.handlers()
+                        | self._dial_back.handlers()
                     )
                     self.tasks = tasks
                     tasks.start_soon(self._orders.keep_asking, network)
                     self._post(events.SwarmJoined())
-                    tasks.start_soon(self._watch_reach, network)
+                    tasks.start_soon(self._reach.watch, network, Random())
                     why = await presence.stay(network)
                     self.tasks = None
                     await network.close()  # first, as what it serves starts tasks here
@@ -98,14 +104,21 @@ class SwarmLife:
             rounds.leave()
             self._post(events.SwarmLost(why))
 
-    async def _watch_reach(self, network: Network) -> None:
-        while True:
-            self.reach = reach_of(network.addresses, await network.connections())
-            await anyio.sleep(REACH_SECONDS)
-
     @property
     def link(self) -> Link:
         return self._rounds.link if self._rounds is not None else UNKNOWN
+
+    @property
+    def reach(self) -> Reach:
+        """How others get through to this peer."""
+        return self._reach.reach
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where others may dial this peer."""
+        if self.network is None:
+            return ()
+        return self._reach.announced(self.network.addresses, self.network.peer_id)
 
     def _head(self) -> Position | None:
         return head(self._others)
@@ -130,6 +143,7 @@ class SwarmLife:
     def seen(self, view: SwarmView, own: str, wall: float) -> events.ViewSeen:
         """A view, with what this peer knows of itself."""
         self._others = view.others(own)
+        self._reach.see(self._others)
         self._orders.see(view.orders_named())
         shortest = 0.0
         if self._work.has_state:

@@ -73,7 +73,9 @@ class Rounds:
         random: Random,
         deadlines: Deadlines = DEADLINES,
         history: History | None = None,
+        client_mode: Callable[[], bool] = lambda: False,
     ) -> None:
+        """client_mode: whether it has turned out that others cannot dial this peer."""
         self.network = network
         self.spec = spec
         self.local = local
@@ -86,6 +88,7 @@ class Rounds:
         self._spec_hash = spec.hash()
         self.tasks = tasks
         self._clock = clock
+        self._client_mode = client_mode
         self._active: Attempt | None = None
         self._attempts: OrderedDict[bytes, Attempt] = OrderedDict()
 
@@ -104,7 +107,8 @@ class Rounds:
     @property
     def link(self) -> Link:
         """This peer's link as its last exchanges have shown it."""
-        return replace(self.history.links.link, client_mode=not self.network.addresses)
+        cannot_be_dialled = not self.network.addresses or self._client_mode()
+        return replace(self.history.links.link, client_mode=cannot_be_dialled)
 
     # ---- an attempt, from cut to conclusion --------------------------------------------
 

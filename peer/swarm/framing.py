@@ -62,6 +62,7 @@ class FramedStream:
         self._permit = Permit(self._shaper.download, self._say_room)
         self._data_sent = 0
         self.sent = 0
+        self.remote = ""
 
     @property
     def received(self) -> int:

@@ -68,6 +68,10 @@ class Stream(Protocol):
     @property
     def received(self) -> int: ...
 
+    @property
+    def remote(self) -> str:
+        """Where the other end's connection comes from, a multiaddress; empty if not known."""
+
     async def send(self, message: Message, seconds: float) -> None:
         """Hand a message over; waits while the other side does not read."""
 
@@ -125,8 +129,8 @@ class Network(Protocol):
         is out of reach.
         """
 
-    async def connections(self) -> tuple[str, ...]:
-        """The addresses of the other ends of present connections, as far as they are known."""
+    async def refresh(self) -> None:
+        """Look at `addresses` again: they change when a machine moves to another network."""
 
     def review(self) -> None:
         """Who may take part has changed: end the streams with those that may not any more."""

@@ -171,6 +171,7 @@ class Libp2pNetwork:
                 served = Served()
                 with self._streams.opened(caller, method, served.end) as meet, served.going_on():
                     stream = framed(meet)
+                    stream.remote = str(info.addr)
                     try:
                         await stream.meet(_MEET_SECONDS)
                         await stream.show(self._streams.credentials(), _MEET_SECONDS)
@@ -255,14 +256,14 @@ class Libp2pNetwork:
     async def reconnect(self, addresses: Sequence[str]) -> int:
         return await self._greeter.greet_all(addresses)
 
-    async def connections(self) -> tuple[str, ...]:
+    async def refresh(self) -> None:
         try:
             with anyio.fail_after(_DHT_CALL_SECONDS):
-                peers = await self._p2p.list_peers()
+                await self._p2p.get_visible_maddrs(latest=True)
         except (TimeoutError, P2PDaemonError, asyncio.IncompleteReadError, OSError) as error:
-            log.debug("p2pd does not say whom it is connected to: %s", error)
-            return ()
-        return tuple(str(address) for peer in peers for address in peer.addrs)
+            log.debug("p2pd does not say where it listens: %s", error)
+        except ValueError:
+            log.debug("p2pd has no addresses just now")
 
     def review(self) -> None:
         self._streams.review()

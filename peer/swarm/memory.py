@@ -228,8 +228,8 @@ class MemoryNetwork:
         known = [it for it in others if it in self._hub.networks and self._hub.networks[it].alive]
         return sum(self.alive and not self._hub.apart(self.peer_id, it) for it in known)
 
-    async def connections(self) -> tuple[str, ...]:
-        return ()
+    async def refresh(self) -> None:
+        pass
 
     def review(self) -> None:
         self._streams.review()
@@ -267,8 +267,8 @@ class _MemoryStream:
         self._next: list[Any] = []
         self.meet: Callable[[], None] | None = None
         """Asked before anything else of the other end is heard; raises `Barred`."""
-        self.sent = 0
-        self.received = 0
+        self.sent = self.received = 0
+        self.remote = ""
 
     async def send(self, message: Message, seconds: float) -> None:
         data = message.SerializeToString()

@@ -53,8 +53,8 @@ class WatchedNetwork:
     async def reconnect(self, addresses: Sequence[str]) -> int:
         return await self._inner.reconnect(addresses)
 
-    async def connections(self) -> tuple[str, ...]:
-        return await self._inner.connections()
+    async def refresh(self) -> None:
+        await self._inner.refresh()
 
     def review(self) -> None:
         self._inner.review()
@@ -74,6 +74,7 @@ class _WatchedStream:
         self._watch = watch
         self._question: Any = None
         self.sent = self.received = 0
+        self.remote = inner.remote
 
     async def send(self, message: Message, seconds: float) -> None:
         if not self._is_reply:

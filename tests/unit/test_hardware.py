@@ -4,31 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from peer.hardware import MAX_NAME, processor_name, this_machine
-from peer.swarm.reach import reach_of
-
-OWN = ("/ip4/192.0.2.1/tcp/7/p2p/QmA",)
-RELAY = "/ip4/192.0.2.9/tcp/7/p2p/QmR/p2p-circuit"
-OTHER = "/ip4/192.0.2.2/tcp/7"
-
-
-@pytest.mark.parametrize(
-    ("addresses", "connections", "reach"),
-    [
-        (OWN, [OTHER, OTHER], "direct"),
-        (OWN, [OTHER, OTHER, RELAY], "direct"),
-        (OWN, [RELAY, RELAY, OTHER], "relayed"),
-        (OWN, [], ""),
-        ((*OWN, f"{RELAY}/p2p/QmA"), [OTHER], "relayed"),
-        ((), [OTHER], "outgoing only"),
-    ],
-)
-def test_how_others_get_through_is_what_its_connections_show(
-    addresses: tuple[str, ...], connections: list[str], reach: str
-) -> None:
-    assert reach_of(addresses, connections) == reach
 
 
 def test_a_processor_goes_by_its_makers_name(tmp_path: Path) -> None:

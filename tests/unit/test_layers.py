@@ -40,6 +40,8 @@ PURE = {
     "peer.resting.due",
     "peer.resting.rest",
     "peer.swarm.bucket",
+    "peer.swarm.dial_quota",
+    "peer.swarm.reach",
     "peer.training.lease_queue",
     "peer.training.pace",
     "peer.training.run_tokens",
@@ -162,7 +164,7 @@ def test_the_swarm_and_averaging_do_not_know_the_daemon() -> None:
 
 
 def test_the_coordinator_shares_messages_its_dht_peer_and_the_lock_with_a_peer() -> None:
-    shared = ("peer.swarm.libp2p", "peer.swarm.clock", "peer.runtime")
+    shared = ("peer.swarm.libp2p", "peer.swarm.dial_back", "peer.swarm.clock", "peer.runtime")
     for name, tree in modules().items():
         if within(name, "coordinator"):
             others = {it for it in imports(tree) if within(it, "peer") and not within(it, *shared)}

@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -75,6 +76,34 @@ class Link(_message.Message):
     download: int
     client_mode: bool
     def __init__(self, upload: _Optional[int] = ..., download: _Optional[int] = ..., client_mode: _Optional[bool] = ...) -> None: ...
+
+class DialBackRequest(_message.Message):
+    __slots__ = ("port",)
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    def __init__(self, port: _Optional[int] = ...) -> None: ...
+
+class DialBackReply(_message.Message):
+    __slots__ = ("found", "address")
+    class Found(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN: _ClassVar[DialBackReply.Found]
+        LIBP2P: _ClassVar[DialBackReply.Found]
+        NOT_OPEN: _ClassVar[DialBackReply.Found]
+        SILENT: _ClassVar[DialBackReply.Found]
+        SOMETHING_ELSE: _ClassVar[DialBackReply.Found]
+        RELAYED: _ClassVar[DialBackReply.Found]
+    UNKNOWN: DialBackReply.Found
+    LIBP2P: DialBackReply.Found
+    NOT_OPEN: DialBackReply.Found
+    SILENT: DialBackReply.Found
+    SOMETHING_ELSE: DialBackReply.Found
+    RELAYED: DialBackReply.Found
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    found: DialBackReply.Found
+    address: str
+    def __init__(self, found: _Optional[_Union[DialBackReply.Found, str]] = ..., address: _Optional[str] = ...) -> None: ...
 
 class CutRequest(_message.Message):
     __slots__ = ("attempt", "round", "digest", "spec_hash")
