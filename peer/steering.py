@@ -114,7 +114,6 @@ def _of(daemon: Daemon) -> control_pb2.StatusReply:
     reply = status_reply(snapshot)
     add_outlook(reply, daemon.outlook(), daemon.losses())
     reply.name = snapshot.name
-    reply.reach = snapshot.reach
     reply.coordinator_state = daemon.reporter.contact.describe(CLOCK.now())
     reply.checkpoint_seconds = daemon.checkpoint_seconds
     trainer = daemon.work.trainer
