@@ -13,6 +13,10 @@ class LimitsInForce:
     def __init__(self, limits: Limits) -> None:
         self.on_change: list[Callable[[Limits], None]] = []
         """Called with the new limits, in the daemon's event loop."""
+        self.on_slow: list[Callable[[], None]] = []
+        """Called when `slowed_to` has changed."""
+        self.slowed_to = 1.0
+        """The share of its time that a trainer may compute, so that the machine stays cool."""
         self._limits = limits
         self._acting: dict[str, str] = {}
 
@@ -27,6 +31,13 @@ class LimitsInForce:
         self._limits = limits
         for tell in self.on_change:
             tell(limits)
+
+    def slow_to(self, share: float) -> None:
+        """Have trainers compute this share of their time."""
+        if share != self.slowed_to:
+            self.slowed_to = share
+            for tell in self.on_slow:
+                tell()
 
     def acts(self, name: str, words: str) -> None:
         """The limit `name` holds something back now: "upload", "held at 2 Mbit/s"."""

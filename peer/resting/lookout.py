@@ -1,36 +1,128 @@
-"""Looks whether this peer has to rest: by its user's pause, and by what they allow."""
+"""Looks whether this peer has to rest: by its user's pause, and by what they allow.
+
+The same in the daemon that takes part and in the light process that waits.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
+from peer.limits.cooling import Cooling, cooled
 from peer.limits.in_force import LimitsInForce
+from peer.limits.settings import Limits
+from peer.limits.units import share_text
+from peer.resting.due import Sight, rest_due
+from peer.resting.observing import Observing, SystemZone, senses_here
 from peer.resting.pause_file import load_pause
-from peer.resting.rest import Rest, rest_for_pause
+from peer.resting.rest import Rest
+from peer.resting.rest_file import load_rest, save_rest
 
 LOOK_SECONDS = 1.0
+SHARE_STEP = 0.05
+"""A trainer is told of a share that differs by so much: sensors are noisy."""
+_ZONE = SystemZone()
 
 
 class Lookout:
     """Says what a peer of the run in `folder` has to do now."""
 
-    def __init__(self, folder: Path, limits: LimitsInForce) -> None:
-        self._limits = limits
+    def __init__(
+        self,
+        folder: Path,
+        limits: LimitsInForce,
+        observing: Observing | None = None,
+        wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """observing: else this machine is looked at, at once; wall: the user's clock."""
         self.pause = load_pause(folder)
         """The user's own; whoever changes it keeps the file."""
+        self._folder = folder
+        self._limits = limits
+        self._observing = observing or Observing(senses_here(folder.parents[1]))
+        self._wall = wall
+        self._steady = steady
+        self._before = load_rest(folder, wall())
+        self._cooling: Cooling | None = None
+        """None: nothing is trained, so that nothing could be slowed down."""
+        self._cooled_at = 0.0
+        self._observing.look(limits.limits, steady(), wall())
 
     def rest(self) -> Rest | None:
         """Why it has to rest now; None: it may take part."""
-        return rest_for_pause(self.pause, time.time())
+        limits = self._limits.limits
+        due = rest_due(limits, self._sight(limits), self.pause, self._before)
+        before = {it.name for it in self._before.causes} if self._before else set()
+        if {it.name for it in due.causes} != before if due else before:
+            save_rest(self._folder, due)
+        self._before = due
+        return due
+
+    async def look(self) -> None:
+        """Look at the machine where that is due, and slow its trainer down if it gets too hot."""
+        limits, now = self._limits.limits, self._steady()
+        if self._observing.due(limits, now):
+            look = self._observing.look
+            await anyio.to_thread.run_sync(look, limits, now, self._wall())
+        if self._cooling is not None:
+            self._cool(limits)
+
+    def trains(self) -> None:
+        """This process trains from now on."""
+        self._cooling = Cooling()
+
+    def _sight(self, limits: Limits) -> Sight:
+        time.tzset()  # a laptop that has come to another zone obeys the clock there
+        local = datetime.fromtimestamp(self._wall(), _ZONE)
+        sight = self._observing.sight(local, self._steady())
+        limit, heat = limits.max_temperature, sight.temperature
+        if limit is None or heat is None:
+            return sight
+        in_vain = heat > limit if self._cooling is None else self._cooling.in_vain
+        return replace(sight, slowed_in_vain=in_vain)
+
+    def _cool(self, limits: Limits) -> None:
+        heat, measured_at = self._observing.temperature
+        limit = limits.max_temperature
+        if limit is None or heat is None:
+            self._cooling = Cooling()
+            self._slow_to(1.0, "")
+        elif measured_at != self._cooled_at and self._cooling is not None:
+            since = measured_at - self._cooled_at if self._cooled_at else 0.0
+            self._cooled_at = measured_at
+            self._cooling = cooled(self._cooling, heat, limit, since)
+            self._slow_to(self._cooling.share, f"{heat:.0f} °C of {limit:g} °C allowed")
+
+    def _slow_to(self, share: float, why: str) -> None:
+        if abs(share - self._limits.slowed_to) >= SHARE_STEP or share == 1.0:
+            self._limits.slow_to(share)
+        now = self._limits.slowed_to
+        if now < 1.0:
+            self._limits.acts("max_temperature", f"{why}, training {share_text(now)} of the time")
+        else:
+            self._limits.ceases("max_temperature")
 
 
 async def keep_looking(lookout: Lookout, rest: Callable[[Rest], None]) -> None:
-    """Call `rest` while there is a reason for it, every second, until cancelled."""
+    """Call `rest` when there is a reason for it, and again when it gets urgent, until cancelled."""
+    lookout.trains()
+    told: Rest | None = None
     while True:
-        if (due := lookout.rest()) is not None:
+        await lookout.look()
+        due = lookout.rest()
+        if due is not None and (told is None or (due.urgent and not told.urgent)):
+            told = due
             rest(due)
-        await anyio.sleep(LOOK_SECONDS)
+        await anyio.sleep(until_next_look(time.time()))
+
+
+def until_next_look(wall: float) -> float:
+    """Seconds to the next whole second of the clock: hours begin and end with one."""
+    return LOOK_SECONDS - wall % LOOK_SECONDS

@@ -20,7 +20,6 @@ from peer.limits.settings import Limits
 from peer.limits.usage import used_this_month
 from peer.resting.due import Sight
 from peer.resting.programs import RunningPrograms
-from peer.resting.temperature import Temperatures
 from peer.resting.use import machine_use
 
 log = logging.getLogger(__name__)
@@ -49,12 +48,15 @@ class Senses:
 
 def senses_here(state_dir: Path) -> Senses:
     """Of this machine; state_dir: where the data that was used is noted."""
-    temperatures: list[Temperatures] = []
+    sensors: list[Callable[[], float | None]] = []
 
     def temperature() -> float | None:
-        if not temperatures:
-            temperatures.append(Temperatures())  # finding the sensors waits until it is asked for
-        return temperatures[0].hottest()
+        if not sensors:
+            # Nvidia's library is not loaded for nothing
+            from peer.resting.temperature import Temperatures
+
+            sensors.append(Temperatures().hottest)
+        return sensors[0]()
 
     def month_bytes(today: date) -> float:
         return used_this_month(state_dir, today)
@@ -79,10 +81,9 @@ class Observing:
         self._looked: dict[str, float] = {}
         self._limits: Limits | None = None
         self._on_battery = False
-        self._idle: float | None = None
-        self._idle_at = 0.0
-        self._temperature: float | None = None
-        self._temperature_at = -math.inf
+        # each with when it was seen: they change in another thread than they are read
+        self._idle: tuple[float | None, float] = (None, 0.0)
+        self._temperature: tuple[float | None, float] = (None, -math.inf)
         self._programs: tuple[str, ...] = ()
         self._month_bytes = 0.0
 
@@ -111,19 +112,20 @@ class Observing:
 
     def sight(self, local: datetime, now: float) -> Sight:
         """What is known; local: this moment on the user's clock, now: monotonic seconds."""
+        idle, seen_at = self._idle
         return Sight(
             local,
             on_battery=self._on_battery,
-            idle_seconds=None if self._idle is None else self._idle + now - self._idle_at,
-            temperature=self._temperature,
+            idle_seconds=None if idle is None else idle + now - seen_at,
+            temperature=self._temperature[0],
             programs=self._programs,
             month_bytes=self._month_bytes,
         )
 
     @property
-    def measured_at(self) -> float:
-        """When the temperature was last looked at; monotonic seconds."""
-        return self._temperature_at
+    def temperature(self) -> tuple[float | None, float]:
+        """°C, and when it was looked at; monotonic seconds."""
+        return self._temperature
 
     def _see_battery(self, limits: Limits, now: float, wall: float) -> None:
         self._on_battery = self._senses.on_battery()
@@ -132,10 +134,10 @@ class Observing:
         self._programs = self._senses.programs(limits.not_while, now)
 
     def _see_use(self, limits: Limits, now: float, wall: float) -> None:
-        self._idle, self._idle_at = self._senses.idle_seconds(now, wall), now
+        self._idle = self._senses.idle_seconds(now, wall), now
 
     def _see_temperature(self, limits: Limits, now: float, wall: float) -> None:
-        self._temperature, self._temperature_at = self._senses.temperature(), now
+        self._temperature = self._senses.temperature(), now
 
     def _see_data(self, limits: Limits, now: float, wall: float) -> None:
         self._month_bytes = self._senses.month_bytes(date.fromtimestamp(wall))

@@ -14,7 +14,7 @@ from peer.control import serve_control
 from peer.join_request import JoinRequest
 from peer.limits.in_force import LimitsInForce
 from peer.reloading import reload
-from peer.resting.lookout import LOOK_SECONDS, Lookout
+from peer.resting.lookout import Lookout, until_next_look
 from peer.resting.pause_file import end_pause, save_pause
 from peer.resting.rest import Pause, Rest
 from peer.run_log import log_changes
@@ -113,9 +113,10 @@ async def wait_until_allowed(
         tasks.start_soon(show_live, peer.status)
         tasks.start_soon(log_changes, peer.status)
         while not peer.left:
-            with anyio.move_on_after(LOOK_SECONDS):
+            with anyio.move_on_after(until_next_look(time.time())):
                 await peer.asked.wait()
             peer.asked = anyio.Event()
+            await lookout.look()
             rest = lookout.rest()
             if rest is None:
                 break

@@ -8,11 +8,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import psutil
@@ -22,40 +20,13 @@ import pytest
 from peer.limits.settings import Limits
 from peer.limits.usage import add_usage
 from peer.resting import observing
-from peer.resting.observing import Observing, Senses, SystemZone, on_battery, senses_here
+from peer.resting.observing import Observing, SystemZone, on_battery, senses_here
 from peer.resting.programs import WHOLE_SECONDS, RunningPrograms
 from peer.resting.temperature import Temperatures
+from tests.unit.seeing import Seen
 
 WALL = 1_800_000_000.0
 LOCAL = datetime.fromtimestamp(WALL, timezone.utc)
-
-
-@dataclass
-class Seen:
-    """Senses that tell what a test says, and how often they were asked."""
-
-    battery: bool | Exception = False
-    idle: float | None = 0.0
-    heat: float | None = 40.0
-    running: tuple[str, ...] = ()
-    data: float = 0.0
-    asked: list[str] = field(default_factory=list)
-
-    def senses(self) -> Senses:
-        return Senses(
-            lambda: self._tell("battery"),
-            lambda now, wall: self._tell("idle"),
-            lambda: self._tell("heat"),
-            lambda listed, now: self._tell("running"),
-            lambda today: self._tell("data"),
-        )
-
-    def _tell(self, what: str) -> Any:
-        self.asked.append(what)
-        found = getattr(self, what)
-        if isinstance(found, Exception):
-            raise found
-        return found
 
 
 def demanding() -> Limits:
