@@ -12,6 +12,7 @@ import anyio
 from peer.notices import Notices
 from peer.swarm.gate import OPEN, Gate
 from peer.swarm.interface import Network
+from peer.swarm.shaping import Shaper
 from swarmpb.exits import Exit, UserError
 
 log = logging.getLogger(__name__)
@@ -24,13 +25,20 @@ class Connector:
     """Joins networks of one identity, one after the other."""
 
     def __init__(
-        self, identity: Path, runtime: Path, host: str, port: int, gate: Gate = OPEN
+        self,
+        identity: Path,
+        runtime: Path,
+        host: str,
+        port: int,
+        gate: Gate = OPEN,
+        shaper: Shaper | None = None,
     ) -> None:
         """identity: file of the key; runtime: private folder for sockets; port: 0 for any."""
         self._identity = identity
         self._runtime = runtime
         self._host = host
         self._gate = gate
+        self._shaper = shaper
         self._port = port
         self._last_port = port
 
@@ -75,5 +83,11 @@ class Connector:
         from peer.swarm.libp2p import Libp2pNetwork
 
         return await Libp2pNetwork.start(
-            self._identity, self._runtime, self._host, port, initial_peers, self._gate
+            self._identity,
+            self._runtime,
+            self._host,
+            port,
+            initial_peers,
+            self._gate,
+            self._shaper,
         )

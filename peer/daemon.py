@@ -81,11 +81,13 @@ class Daemon:
         reporter.snapshot = lambda: progress_report(self.snapshot())
         reporter.rosters = lambda attempts: rosters_of(self._swarm.history, attempts)
         self.limits = settings.limits
+        self.traffic = settings.traffic
         self._settings = settings
         self._members = members
         self._spec = spec
         reach = ReachWatch(metadata.initial_peers, notices)
         self._swarm = SwarmLife(spec, self.work, connect, self._post, members, reach)
+        self._swarm.history.links.allowance = settings.traffic.allowance
         self._trainers = TrainerSupervisor(
             spec.canonical(), spec.inner.batch_size, settings.trainer, self.work, self._post
         )

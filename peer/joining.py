@@ -23,6 +23,7 @@ from peer.files import set_aside
 from peer.join_request import JoinRequest
 from peer.journal import Journal
 from peer.limits.in_force import LimitsInForce
+from peer.limits.traffic import Traffic
 from peer.local_runs import run_folder
 from peer.members import Members
 from peer.membership_files import load_membership, load_orders
@@ -37,6 +38,7 @@ from peer.settings import Settings
 from peer.steering import LivePeer
 from peer.swarm.clock import CLOCK
 from peer.swarm.interface import Network, short
+from peer.swarm.shaping import Shaper
 from peer.training.options import TrainerOptions
 from swarmpb.exits import Exit, UserError
 from swarmpb.files import write_private
@@ -88,14 +90,15 @@ async def _take_part(
             raise state_folder_error(request.folder, error) from error
 
         notices = Notices()
-        connector = _connector(request, runtime, members)
+        traffic = Traffic(limits, request.config.state_dir, request.run_id, notices)
+        connector = _connector(request, runtime, members, traffic.shaper)
 
         async def connect(again: bool) -> Network:
             if again:
                 return await connector.join_again(notices)
             return await connector.join(metadata.initial_peers)
 
-        settings = _settings(request, identity, members, limits)
+        settings = _settings(request, identity, members, limits, traffic)
         admission = Admission(coordinator, identity, members, request.folder, notices)
         await admission.enter(request.invite)
         journal = Journal(request.folder / _JOURNAL)
@@ -108,6 +111,7 @@ async def _take_part(
             tasks.start_soon(show_live, live.status)
             tasks.start_soon(log_changes, live.status)
             tasks.start_soon(admission.keep)
+            tasks.start_soon(traffic.keep)
             stop = await daemon.run()
             log.info("stopped: %s", stop.reason)
             tasks.cancel_scope.cancel()
@@ -177,10 +181,12 @@ async def _give_back(
         return kept
 
 
-def _connector(request: JoinRequest, runtime: RuntimeFolder, members: Members) -> Connector:
+def _connector(
+    request: JoinRequest, runtime: RuntimeFolder, members: Members, shaper: Shaper
+) -> Connector:
     config = request.config
     key = request.folder / _IDENTITY
-    return Connector(key, runtime.path, config.host, config.p2p_port, members)
+    return Connector(key, runtime.path, config.host, config.p2p_port, members, shaper)
 
 
 def _identity(path: Path) -> PeerIdentity:
@@ -197,7 +203,11 @@ def _identity(path: Path) -> PeerIdentity:
 
 
 def _settings(
-    request: JoinRequest, identity: PeerIdentity, members: Members, limits: LimitsInForce
+    request: JoinRequest,
+    identity: PeerIdentity,
+    members: Members,
+    limits: LimitsInForce,
+    traffic: Traffic,
 ) -> Settings:
     config = request.config
     by_owner = f"its owner makes a link with `coordinator invite create --run {request.run_id}`"
@@ -210,6 +220,7 @@ def _settings(
             device=config.device,
         ),
         limits=limits,
+        traffic=traffic,
         invitation=by_owner if members.by_invitation else request.invitation,
         export=request.export,
     )

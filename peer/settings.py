@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peer.limits.in_force import LimitsInForce
+from peer.limits.traffic import Traffic
 from peer.training.options import TrainerOptions
 
 
@@ -18,6 +19,7 @@ class Settings:
     name: str
     trainer: TrainerOptions
     limits: LimitsInForce
+    traffic: Traffic
     invitation: str
     """The command that another volunteer would type."""
     export: Path | None = None

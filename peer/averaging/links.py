@@ -7,8 +7,9 @@ each way. Shares follow from making the slowest as fast as can be.
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -52,6 +53,38 @@ class Link:
 UNKNOWN = Link()
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """What a peer's user allows, bytes per second; infinite without a limit."""
+
+    upload: float = math.inf
+    download: float = math.inf
+    data: float = math.inf
+    """Both ways together and on average, until the month ends."""
+
+    def of(self, link: Link) -> Link:
+        """What a peer with this link may claim: also before it has shown what it can.
+
+        No direction claims more than the data that is left for each second: an exchange takes a
+        fifth of a round, so that both ways of rounds take two fifths of it, and who downloads a
+        state here, at half of the claim at most, the half.
+        """
+        upload, download = (
+            _at_most(rate, min(limit, self.data))
+            for rate, limit in ((link.upload, self.upload), (link.download, self.download))
+        )
+        return Link(upload, download, link.client_mode)
+
+
+NO_LIMIT = Allowance()
+
+
+def _at_most(rate: int, limit: float) -> int:
+    if math.isinf(limit):
+        return rate
+    return max(SLOWEST, min(rate or FASTEST, int(limit)))
+
+
 class LinkMeter:
     """A peer's link from the exchanges that it took part in: the best of the last few.
 
@@ -60,6 +93,8 @@ class LinkMeter:
     """
 
     def __init__(self) -> None:
+        self.allowance: Callable[[], Allowance] = lambda: NO_LIMIT
+        """What the user allows now."""
         self._seen: deque[Link] = deque(maxlen=REMEMBERED_EXCHANGES)
 
     def add(self, seen: Link) -> None:
@@ -69,10 +104,11 @@ class LinkMeter:
 
     @property
     def link(self) -> Link:
-        return Link(
+        shown = Link(
             max((seen.upload for seen in self._seen), default=0),
             max((seen.download for seen in self._seen), default=0),
         )
+        return self.allowance().of(shown)
 
 
 def parse_link(message: swarm_pb2.Link) -> Link:

@@ -28,6 +28,8 @@ class Flow:
     def __init__(self) -> None:
         self.counted = 0
         """Bytes of frames so far."""
+        self.held_at = -math.inf
+        """When somebody last had to wait; monotonic seconds."""
         self._bucket = Bucket()
         self._queue = anyio.Lock()
         self._changed = anyio.Event()
@@ -76,6 +78,7 @@ class Flow:
     async def opened(self) -> None:
         """Wait until something may pass."""
         while wait := self._bucket.wait(anyio.current_time()):
+            self.held_at = anyio.current_time()
             with anyio.move_on_after(wait):
                 await self._changed.wait()
 

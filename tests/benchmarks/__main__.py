@@ -13,6 +13,7 @@ NAMES = {
     "coordinator": "one coordinator under 10,000 reporting peers and 200 dashboards, then killed",
     "history_size": "a coordinator's database after a year of a thousand peers",
     "inner_outer": "inner and outer settings of the demo, simulated",
+    "limits": "each limit of a volunteer: the value set and the value measured (root)",
     "links": "rounds over slow links: round time, trainer's share, a blocking rival (root)",
     "peer_figures": "start-up, round time, cost of averaging and memory of real peers",
     "quality": "loss of rare, lossy, late exchanges against data parallel, simulated",

@@ -62,8 +62,15 @@ class Site:
 
     def bytes_sent(self) -> int:
         """By this site's interface so far, headers included; shaped or not."""
+        return self._counted("TX")
+
+    def bytes_received(self) -> int:
+        """The same, of what came in."""
+        return self._counted("RX")
+
+    def _counted(self, direction: str) -> int:
         shown = _ip("-n", self.name, "-s", "-o", "link", "show", "dev", "eth0")
-        found = re.search(r"TX:[^\\]*\\\s*(\d+)", shown)
+        found = re.search(rf"{direction}:[^\\]*\\\s*(\d+)", shown)
         if found is None:
             raise RuntimeError(f"no count of bytes in {shown!r}")
         return int(found[1])
