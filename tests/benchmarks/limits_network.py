@@ -1,4 +1,4 @@
-"""Upload and download as limited, on the wire: rounds without a pause, one peer of three limited."""
+"""Upload and download on the wire: rounds without a pause, one peer of three limited."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from peer.checkpoint_keeper import FoundCheckpoints
 from peer.daemon import Daemon
 from peer.limits.in_force import LimitsInForce
 from peer.limits.settings import Limits
+from peer.limits.traffic import Traffic
 from peer.members import Members
 from peer.notices import Notices
 from peer.reporter import Reporter
@@ -63,7 +64,9 @@ async def test_orders_that_come_with_the_goodbye_are_no_trouble(
     members = Members(throne.run, "anna", lambda: NOON)
     reporter = LastWord(members, throne)
     options = TrainerOptions(tmp_path)
-    settings = Settings(tmp_path, "anna", options, LimitsInForce(Limits()), "peer join")
+    limits, notices = LimitsInForce(Limits()), Notices()
+    traffic = Traffic(limits, tmp_path, "run", notices)
+    settings = Settings(tmp_path, "anna", options, limits, traffic, "peer join")
     daemon = Daemon(
         settings,
         metadata,
