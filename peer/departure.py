@@ -23,6 +23,9 @@ LEAVE_SECONDS = 5.0
 """A leaving peer sees the round under way through for at most so long."""
 FAREWELL_SECONDS = 4.5
 """And says goodbye for at most so long."""
+REST_SECONDS = 60.0
+"""Where nobody waits for the machine, a peer that is to rest may see a long round through. It has
+ended its training before, so this costs its user hardly anything."""
 URGENT_LEAVE_SECONDS = 0.8
 """Of a peer whose user wants the machine back: the round under way,"""
 URGENT_FAREWELL_SECONDS = 1.6
@@ -77,17 +80,22 @@ class Departure:
         self._tasks.start_soon(self._rest_in_time, stop, rest.urgent)
 
     async def _leave_in_time(self) -> None:
-        await self._patience(Stop(0, "left before the round was decided"), urgent=False)
+        stop = Stop(0, "left before the round was decided")
+        await self._patience(stop, LEAVE_SECONDS, FAREWELL_SECONDS)
         self._runtime.close()
         os._exit(0)  # whatever the goodbyes hang on: a peer leaves within ten seconds
 
     async def _rest_in_time(self, stop: Stop, urgent: bool) -> None:
-        await self._patience(stop, urgent)
-        begin_anew(self._runtime)
+        if urgent:
+            await self._patience(stop, URGENT_LEAVE_SECONDS, URGENT_FAREWELL_SECONDS)
+        else:
+            await self._patience(stop, REST_SECONDS, FAREWELL_SECONDS)
+        if not self._leaving:  # else its user has asked for more meanwhile
+            begin_anew(self._runtime)
 
-    async def _patience(self, stop: Stop, urgent: bool) -> None:
+    async def _patience(self, stop: Stop, round_seconds: float, farewell_seconds: float) -> None:
         """Wait as long as a peer may take to go; `stop` ends the round that it waits for."""
         assert self.daemon is not None, "only who takes part has somebody to wait for"  # noqa: S101  an invariant
-        await anyio.sleep(URGENT_LEAVE_SECONDS if urgent else LEAVE_SECONDS)
+        await anyio.sleep(round_seconds)
         self.daemon.stop_now(stop)
-        await anyio.sleep(URGENT_FAREWELL_SECONDS if urgent else FAREWELL_SECONDS)
+        await anyio.sleep(farewell_seconds)
