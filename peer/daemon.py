@@ -89,7 +89,7 @@ class Daemon:
         self._swarm = SwarmLife(spec, self.work, connect, self._post, members, reach)
         self._swarm.history.links.allowance = settings.traffic.allowance
         self._trainers = TrainerSupervisor(
-            spec.canonical(), spec.inner.batch_size, settings.trainer, self.work, self._post
+            spec.canonical(), settings.trainer, settings.resources, self.work, self._post
         )
         self._evaluator = Evaluator(self.work, reporter)
         self._checkpoints = Checkpoints(found, self.work, self._swarm.history, notices)
@@ -128,6 +128,7 @@ class Daemon:
             tasks.start_soon(self._stay_in_swarm)
             tasks.start_soon(self.reporter.run)
             tasks.start_soon(self._checkpoints.keep)
+            tasks.start_soon(self._settings.resources.keep)
             tasks.start_soon(watch_standstill, self._swarm.stood_still, self._presence.stood_still)
             await self._stopping.wait()
             self.work.leaving = True  # nobody's round shall begin with this peer
@@ -202,7 +203,7 @@ class Daemon:
         elif isinstance(effect, events.Train):
             start(self._trainers.train, effect.on)
         elif isinstance(effect, events.RestartTrainer):
-            start(self._trainers.run_one, effect.smaller)
+            start(self._trainers.run_one)
         elif isinstance(effect, events.KeepCheckpoint):
             start(self._checkpoints.save)
         elif isinstance(effect, events.WrapUp):

@@ -34,6 +34,8 @@ class TrainerReady:
 class TrainerLost:
     cause: str
     reason: str
+    smaller: bool = False
+    """It ran out of memory, and the next one has a smaller micro-batch."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +227,7 @@ class KeepCheckpoint:
 
 @dataclass(frozen=True)
 class RestartTrainer:
-    smaller: bool
-    """With half the micro-batch: the last one ran out of memory."""
+    """Start another one in the place of one that is dead."""
 
 
 @dataclass(frozen=True)

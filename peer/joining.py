@@ -23,6 +23,8 @@ from peer.files import set_aside
 from peer.join_request import JoinRequest
 from peer.journal import Journal
 from peer.limits.in_force import LimitsInForce
+from peer.limits.micro_batches import MicroBatches
+from peer.limits.resources import Resources
 from peer.limits.traffic import Traffic
 from peer.local_runs import run_folder
 from peer.members import Members
@@ -98,7 +100,11 @@ async def _take_part(
                 return await connector.join_again(notices)
             return await connector.join(metadata.initial_peers)
 
-        settings = _settings(request, identity, members, limits, traffic)
+        spec = metadata.spec
+        sizes = MicroBatches(request.folder, spec.hash(), spec.inner.batch_size, notices)
+        resources = Resources(limits, sizes, request.folder)
+        resources.give_way()
+        settings = _settings(request, identity, members, limits, traffic, resources)
         admission = Admission(coordinator, identity, members, request.folder, notices)
         await admission.enter(request.invite)
         journal = Journal(request.folder / _JOURNAL)
@@ -208,6 +214,7 @@ def _settings(
     members: Members,
     limits: LimitsInForce,
     traffic: Traffic,
+    resources: Resources,
 ) -> Settings:
     config = request.config
     by_owner = f"its owner makes a link with `coordinator invite create --run {request.run_id}`"
@@ -216,11 +223,11 @@ def _settings(
         name=config.name or f"peer-{short(identity.peer_id)}",
         trainer=TrainerOptions(
             cache_folder=request.folder / "data",
-            threads=config.limits.threads,
             device=config.device,
         ),
         limits=limits,
         traffic=traffic,
+        resources=resources,
         invitation=by_owner if members.by_invitation else request.invitation,
         export=request.export,
     )

@@ -80,11 +80,13 @@ def _trainer_ready(peer: Peer, event: TrainerReady, now: float) -> Peer:
 def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
     codes = {
         "too_large": Exit.NOT_ENOUGH_MEMORY,
+        "disk": Exit.NOT_ENOUGH_DISK,
         "spec": Exit.BAD_SPEC,
         "data": Exit.DATA_UNAVAILABLE,
     }
-    recent = [at for at in peer.trainer_deaths if at > now - RESTARTS_COUNT_SECONDS]
-    peer = replace(peer, trainer_ready=False, entering=False, trainer_deaths=(*recent, now))
+    recent = tuple(at for at in peer.trainer_deaths if at > now - RESTARTS_COUNT_SECONDS)
+    deaths = recent if event.smaller else (*recent, now)  # micro-batches get no smaller than one
+    peer = replace(peer, trainer_ready=False, entering=False, trainer_deaths=deaths)
     if peer.phase is Phase.LEAVING:
         return peer
     if event.cause in codes:
@@ -94,9 +96,8 @@ def _trainer_lost(peer: Peer, event: TrainerLost, now: float) -> Peer:
             peer, Exit.TRAINER_FAILED, f"the trainer failed {len(peer.trainer_deaths)} times "
             f"within an hour; the last time: {event.reason}",
         )  # fmt: skip
-    smaller = event.cause == "memory"
     peer = replace(peer, reason=f"restarting the trainer: {event.reason}")
-    return do(peer, RestartTrainer(smaller))
+    return do(peer, RestartTrainer())
 
 
 def _swarm_joined(peer: Peer, event: SwarmJoined, now: float) -> Peer:

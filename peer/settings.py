@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peer.limits.in_force import LimitsInForce
+from peer.limits.resources import Resources
 from peer.limits.traffic import Traffic
 from peer.training.options import TrainerOptions
 
@@ -20,6 +21,8 @@ class Settings:
     trainer: TrainerOptions
     limits: LimitsInForce
     traffic: Traffic
+    resources: Resources
+    """Held to these limits."""
     invitation: str
     """The command that another volunteer would type."""
     export: Path | None = None

@@ -10,11 +10,12 @@ from dataclasses import replace
 import anyio
 
 from peer.events import TrainerLost, TrainerReady
+from peer.limits.resources import Resources
 from peer.loss_history import LossHistory
 from peer.status import Speedometer
 from peer.training.client import Trainer
 from peer.training.death import TrainerDied
-from peer.training.messages import Notice, Progress
+from peer.training.messages import MicroBatch, Notice, Progress
 from peer.training.options import TrainerOptions
 from peer.work import LocalWork
 
@@ -27,34 +28,34 @@ class TrainerSupervisor:
     def __init__(
         self,
         spec_bytes: bytes,
-        batch_size: int,
         options: TrainerOptions,
+        resources: Resources,
         work: LocalWork,
         post: Callable[[TrainerReady | TrainerLost], None],
     ) -> None:
         self.speed = Speedometer()
         self.losses = LossHistory()
         self._spec_bytes = spec_bytes
-        self._batch_size = batch_size
         self._options = options
+        self._resources = resources
+        resources.trainer = lambda: work.trainer
+        resources.give_up = lambda reason: post(TrainerLost("too_large", reason))
         self._work = work
         self._post = post
         self._end = (0, 0)
 
-    async def run_one(self, smaller: bool = False) -> None:
-        """Run a trainer until it dies; smaller: with half the micro-batch of the one before."""
-        if smaller:
-            batch = self._options.micro_batch or self._batch_size
-            self._options = replace(self._options, micro_batch=max(1, batch // 2))
-            log.warning("training with micro-batches of %d", self._options.micro_batch)
+    async def run_one(self) -> None:
+        """Run a trainer until it dies."""
         self.speed.reset()
         self.losses.trainer_replaced()
-        trainer = await Trainer.start(self._spec_bytes, self._options, self._on_event)
+        options = replace(self._options, allow=self._resources.allow())
+        trainer = await Trainer.start(self._spec_bytes, options, self._on_event)
         try:
             await trainer.ready()
             if any(self._end):
                 await trainer.schedule(*self._end)
             await self._work.attach(trainer)
+            self._resources.started(trainer)
             self._post(TrainerReady())
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._work.leasing.keep, trainer)
@@ -68,7 +69,8 @@ class TrainerSupervisor:
             self._work.detach()
         log.info("its trainer is gone: %s", end.reason)
         log.debug("the trainer's last words: %s", end.stderr)
-        self._post(TrainerLost(end.cause, end.reason))
+        smaller = end.cause == "memory" and self._resources.ran_out(trainer, end.reason)
+        self._post(TrainerLost(end.cause, end.reason, smaller))
 
     async def train(self, on: bool) -> None:
         """Let the trainer do inner steps, or hold still."""
@@ -89,9 +91,12 @@ class TrainerSupervisor:
         except TrainerDied as error:
             log.debug("no trainer to tell: %s", error)  # as above
 
-    def _on_event(self, event: Progress | Notice) -> None:
+    def _on_event(self, event: Progress | Notice | MicroBatch) -> None:
         if isinstance(event, Notice):
             log.warning("%s", event.text)
+        elif isinstance(event, MicroBatch):
+            if self._work.trainer is not None:
+                self._resources.started(self._work.trainer)
         else:
             self.speed.add(event, time.monotonic())
             self.losses.add(event, self._work.run_tokens)

@@ -12,11 +12,12 @@ from peer.limits.settings import Limits
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _TEXTS = {
-    "processor": ("SHARE", "Of all processors: 50%."),
+    "processor": ("SHARE", "Of all processors: 50%, or '1.5 processors'."),
     "memory": ("AMOUNT", "Of the machine's memory: 4 GB."),
     "accelerator": ("SHARE", "Of the accelerator's time: 50%."),
     "accelerator_memory": ("AMOUNT", "Of the accelerator's memory: 6 GB."),
     "disk": ("AMOUNT", "For checkpoints and training text: 20 GB."),
+    "disk_free": ("AMOUNT", "Left free on the disk: 1 GB by default."),
     "upload": ("RATE", "2 Mbit/s."),
     "download": ("RATE", "20 Mbit/s."),
     "data_per_month": ("AMOUNT", "Sent and received in a month: 100 GB."),

@@ -13,12 +13,19 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from peer.limits.hours import parse_hours
-from peer.limits.units import parse_bytes, parse_rate, parse_seconds, parse_share
+from peer.limits.units import parse_bytes, parse_processors, parse_rate, parse_seconds, parse_share
+
+
+def processors_here() -> int:
+    """Processors that this process may use: in a container not always all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def default_threads() -> int:
     """All processors but one, so that the machine stays usable."""
-    return max(1, (os.cpu_count() or 1) - 1)
+    return max(1, processors_here() - 1)
 
 
 def _written(parse: Callable[[str], float]) -> BeforeValidator:
@@ -63,6 +70,14 @@ def _program(name: str) -> str:
 Program = Annotated[str, AfterValidator(_program)]
 
 
+def _processors(text: str) -> float:
+    return parse_processors(text, processors_here())
+
+
+Processors = Annotated[float, _written(_processors)]
+"""A share of them all."""
+
+
 class Limits(BaseModel):
     """The keys of `[limits]`; each is also an option of `peer join`."""
 
@@ -73,8 +88,8 @@ class Limits(BaseModel):
         default_factory=default_threads
     )
     """Processor threads for training."""
-    processor: Share | None = None
-    """Of all processors together, over some seconds: daemon and trainer."""
+    processor: Processors | None = None
+    """Of all processors together, over some ten seconds: daemon, trainer and p2pd."""
     memory: Bytes | None = None
     """Of the machine, for daemon and trainer."""
     accelerator_memory: Bytes | None = None
@@ -82,6 +97,8 @@ class Limits(BaseModel):
     """Of the accelerator's time."""
     disk: Bytes | None = None
     """For checkpoints and training text of a run."""
+    disk_free: Bytes = 1e9
+    """Left free on the disk, whatever else is allowed."""
     upload: Rate | None = None
     download: Rate | None = None
     data_per_month: Bytes | None = None

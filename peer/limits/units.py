@@ -39,6 +39,16 @@ def parse_share(text: str) -> float:
     return share
 
 
+def parse_processors(text: str, there: int) -> float:
+    """A share in (0, 1] of all processors, of "50%" or "1.5 processors"; `ValueError`."""
+    expected = "a share such as '50%', or '1.5 processors'"
+    units = {"%": there / 100, "processor": 1, "processors": 1}
+    share = _parse(text, units, expected) / there
+    if not 0.01 <= share <= 1:
+        raise ValueError(f"expected {expected}, of {there} that there are, not {text!r}")
+    return share
+
+
 def bytes_text(amount: float) -> str:
     """In decimal units, three digits: "18.2 GB"."""
     return _text(amount, (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3), ("B", 1)))

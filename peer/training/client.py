@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from peer.training.lease_queue import LeaseQueue
 from peer.training.machine_memory import memory_kills
 from peer.training.memory import FlatVector, SharedVectors, create_memory
 from peer.training.messages import (
+    Allow,
     CutDone,
     Evaluated,
     Exported,
@@ -27,6 +27,7 @@ from peer.training.messages import (
     Leased,
     Loaded,
     Message,
+    MicroBatch,
     Notice,
     Progress,
     Ready,
@@ -35,8 +36,10 @@ from peer.training.messages import (
     SnapshotTaken,
     SnapshotWritten,
     Taken,
+    UsedElsewhere,
 )
 from peer.training.options import TrainerOptions, TrainerStart
+from peer.training.spawning import spawn
 
 Answer = TypeVar(
     "Answer",
@@ -45,8 +48,6 @@ Answer = TypeVar(
 )  # fmt: skip
 Result = TypeVar("Result")
 
-TRAINER_MODULE = "peer.training.process"
-"""What a trainer process runs; benchmarks put one in its place whose inner steps are paced."""
 _STOP_SECONDS = 3.0
 
 
@@ -65,13 +66,14 @@ class Trainer:
     """Latest totals since the trainer started."""
     pass_chunks = 0  # in one pass through the text; 0 until `ready`
     accelerator = ""  # its name; empty also until `ready`
+    micro_batch = 0  # sequences that it computes at once; 0 until it is known
 
     def __init__(
         self,
         process: asyncio.subprocess.Process,
         link: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         memory: int,
-        on_event: Callable[[Progress | Notice], None],
+        on_event: Callable[[Progress | Notice | MicroBatch], None],
     ) -> None:
         self.pid = process.pid
         self._process = process
@@ -102,7 +104,7 @@ class Trainer:
         cls,
         spec_bytes: bytes,
         options: TrainerOptions,
-        on_event: Callable[[Progress | Notice], None] = lambda event: None,
+        on_event: Callable[[Progress | Notice | MicroBatch], None] = lambda event: None,
     ) -> Trainer:
         """Start a trainer of the canonical spec; `on_event` is called in the event loop.
 
@@ -112,14 +114,15 @@ class Trainer:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = await _spawn(TrainerStart(memory, theirs.fileno(), options))
+                start = TrainerStart(memory, theirs.fileno(), options.cache_folder, options.device)
+                process = await spawn(start, options.allow.threads)
                 ours.setblocking(False)
                 link = await asyncio.open_connection(sock=ours, limit=messages.MAX_LINE_BYTES)
             except BaseException:
                 ours.close()
                 os.close(memory)
                 raise
-        link[1].write(spec_bytes + b"\n")
+        link[1].write(spec_bytes + b"\n" + messages.encode(options.allow))
         return cls(process, link, memory, on_event)
 
     @property
@@ -145,6 +148,10 @@ class Trainer:
     async def schedule(self, stop_tokens: int, cooldown_tokens: int) -> None:
         """Have the rate fall towards another end than the spec's; 0: as the spec says."""
         self._send(messages.Schedule(stop_tokens, cooldown_tokens))
+
+    def bound(self, told: Allow | UsedElsewhere) -> None:
+        """Tell it what it may use, or what others have used of that; `TrainerDied`."""
+        self._send(told)
 
     async def lease(self, chunks: Sequence[int]) -> int:
         """Replace what it has not begun; the inner steps that had begun when it took effect.
@@ -310,7 +317,9 @@ class Trainer:
     def _take(self, message: Message) -> None:
         if isinstance(message, Progress):
             self.totals = message
-        if isinstance(message, (Progress, Notice)):
+        if isinstance(message, MicroBatch):
+            self.micro_batch = message.sequences
+        if isinstance(message, (Progress, Notice, MicroBatch)):
             # not from within: a fault of the callback must not end this task
             asyncio.get_running_loop().call_soon(self._on_event, message)
             return
@@ -326,22 +335,6 @@ class Trainer:
         if isinstance(message, Leased):
             self.leases.took_effect(message.inner_steps)  # here, before any later answer is read
         future.set_result(message)
-
-
-async def _spawn(start: TrainerStart) -> asyncio.subprocess.Process:
-    threads = str(start.options.threads)
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        TRAINER_MODULE,
-        *start.to_argv(),
-        pass_fds=(start.memory, start.socket),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        # a file named torch.py in the user's folder is not ours to run
-        env={**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": threads},
-    )
 
 
 def _mark_seen(future: asyncio.Future[Any]) -> None:

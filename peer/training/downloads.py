@@ -26,12 +26,18 @@ _SILENCE_SECONDS = 30.0
 _DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
-def downloaded(downloads: tuple[Download, ...], cache: Path, notice: Callable[[str], None]) -> Text:
+def downloaded(
+    downloads: tuple[Download, ...],
+    cache: Path,
+    notice: Callable[[str], None],
+    room: int = -1,
+) -> Text:
     """The files one after the other, each ended by `END`, memory-mapped from the cache folder.
 
     What is missing is fetched; what is in the cache and not what the spec names is set aside as
-    `.corrupt`, told through `notice`, and fetched again. `TrainerFailure("data")` if a file
-    cannot be had or the folder cannot be written.
+    `.corrupt`, told through `notice`, and fetched again. `TrainerFailure`: data, if a file
+    cannot be had or the folder cannot be written; disk, before anything is fetched, if that
+    takes more than `room` (bytes; -1: not known).
     """
     names = "".join(download.sha256 for download in downloads)
     path = cache / f"{hashlib.sha256(names.encode()).hexdigest()}.text"
@@ -39,6 +45,7 @@ def downloaded(downloads: tuple[Download, ...], cache: Path, notice: Callable[[s
         cache.mkdir(parents=True, exist_ok=True)
         _remove_orphans(cache)
         if not _keep_if_intact(path, downloads, notice):
+            _require_room(downloads, cache, room)
             for download in downloads:
                 one = cache / download.sha256
                 if not _keep_if_intact(one, (download,), notice):
@@ -49,6 +56,19 @@ def downloaded(downloads: tuple[Download, ...], cache: Path, notice: Callable[[s
         return np.memmap(path, dtype=np.uint8, mode="r")
     except OSError as error:
         raise TrainerFailure("data", f"the cache folder {cache} failed: {error}") from error
+
+
+def _require_room(downloads: tuple[Download, ...], cache: Path, room: int) -> None:
+    whole = sum(it.bytes + 1 for it in downloads)
+    kept = sum(it.bytes + 1 for it in downloads if (cache / it.sha256).exists())
+    needed = 2 * whole - kept  # each file for itself, then all of them as one
+    if 0 <= room < needed:
+        raise TrainerFailure(
+            "disk",
+            f"this run's text needs {needed / 1e9:.2f} GB of disk while it is fetched, and "
+            f"{room / 1e9:.2f} GB may be taken in {cache}; free some space, allow more "
+            "(limits.disk), or choose another folder with --state-dir",
+        )
 
 
 def _remove_orphans(cache: Path) -> None:

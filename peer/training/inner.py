@@ -84,11 +84,26 @@ class InnerTraining:
         self._loss = 0.0
 
     def resize(self, change: Change) -> None:
-        """Halve or double the micro-batches from the next inner step on, within what they were."""
+        """Halve the micro-batches, or double them from the next inner step on up to the largest."""
         if change is Change.SMALLER:
-            self._micro_batch = max(1, self._micro_batch // 2)
+            self._use_at_most(max(1, self._micro_batch // 2))
         elif change is Change.LARGER:
             self._micro_batch = min(self._largest, self._micro_batch * 2)
+
+    @property
+    def largest_micro_batch(self) -> int:
+        """Sequences that are computed at once at the most."""
+        return self._largest
+
+    @largest_micro_batch.setter
+    def largest_micro_batch(self, sequences: int) -> None:
+        """More from the next inner step on, fewer at once."""
+        self._largest = sequences
+        self._use_at_most(sequences)
+
+    def _use_at_most(self, sequences: int) -> None:
+        self._micro_batch = sequences
+        self._left = [piece for it in self._left for piece in it.split(sequences)]
 
     def _update(self) -> None:
         loss = self._loss

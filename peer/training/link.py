@@ -10,7 +10,15 @@ import threading
 import traceback
 from typing import NoReturn
 
-from peer.training.messages import MAX_LINE_BYTES, Failed, Message, Progress, decode, encode
+from peer.training.messages import (
+    MAX_LINE_BYTES,
+    Allow,
+    Failed,
+    Message,
+    Progress,
+    decode,
+    encode,
+)
 
 _FAREWELL_SECONDS = 5.0
 
@@ -27,12 +35,23 @@ class DaemonLink:
         first = self._line()
         self.spec_bytes = first.removesuffix(b"\n")
         """The first line: the run spec's canonical bytes."""
+        allow = decode(self._line())
+        if not isinstance(allow, Allow):
+            raise ValueError(f"the second line must tell what is allowed, not {allow}")
+        self.allow = allow
+        """The second: what holds at the start."""
         self._receiver = threading.Thread(target=self._receive, name="daemon-link", daemon=True)
         self._receiver.start()
 
-    def pending(self, wait: bool) -> list[Message]:
-        """The commands that came since the last call; with `wait`, at least one."""
-        commands = [self._commands.get()] if wait else []
+    def pending(self, wait: float | None) -> list[Message]:
+        """The commands that came since the last call.
+
+        Without any, waits for one: so many seconds, or for ever (None).
+        """
+        try:
+            commands = [self._commands.get(timeout=wait)] if wait != 0 else []
+        except queue.Empty:
+            return []
         while not self._commands.empty():
             commands.append(self._commands.get_nowait())
         return commands

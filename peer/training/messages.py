@@ -16,6 +16,43 @@ MAX_LINE_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True)
+class Allow:
+    """What of the machine may be used from now on. Also a trainer's second line, after the spec.
+
+    Answered with `MicroBatch` if that changes.
+    """
+
+    KIND: ClassVar[str] = "allow"
+    threads: int = 1
+    """Of the arithmetic."""
+    processors: float = 0.0
+    """So many at once, over some seconds, with all that `UsedElsewhere` tells; 0: no limit."""
+    accelerator: float = 1.0
+    """Share of the accelerator's time."""
+    accelerator_memory: int = 0
+    """Bytes; 0: no limit."""
+    memory: int = 0
+    """Bytes for this process and the daemon's vectors; 0: no limit."""
+    held: int = 0
+    """Bytes that the daemon's vectors take already."""
+    micro_batch: int = 0
+    """Sequences computed at once at the most; 0: the whole batch. Less memory, same result."""
+    text_room: int = -1
+    """Bytes of disk that text may take; -1: not known."""
+    niceness: int = 10
+    idle_io: bool = True
+    """Use the disk only when nobody else does."""
+
+
+@dataclass(frozen=True)
+class UsedElsewhere:
+    """Processor seconds that the daemon and its other children have used since last told."""
+
+    KIND: ClassVar[str] = "used_elsewhere"
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Load:
     """Take the shared inbox as parameters, forget the inner optimizer's state, answer `Loaded`."""
 
@@ -134,6 +171,14 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class MicroBatch:
+    """Sequences that are computed at once from the next inner step on, if that is fast enough."""
+
+    KIND: ClassVar[str] = "micro_batch"
+    sequences: int
+
+
+@dataclass(frozen=True)
 class Loaded:
     KIND: ClassVar[str] = "loaded"
 
@@ -235,7 +280,8 @@ class Notice:
 class Failed:
     """The trainer cannot go on and exits.
 
-    `cause`: memory, too_large, spec, data, diverged (a loss or gradient is not finite) or bug.
+    `cause`: memory, too_large, disk, spec, data, diverged (a loss or gradient is not finite) or
+    bug.
     """
 
     KIND: ClassVar[str] = "failed"
@@ -244,9 +290,9 @@ class Failed:
 
 
 Message = (
-    Load | Train | Schedule | Lease | Cut | Shift | Snapshot | Resume | Evaluate | Export
-    | Ready | Loaded | Leased | Progress | CutDone | Shifted | SnapshotTaken | SnapshotWritten
-    | Resumed | Taken | Evaluated | Exported | Notice | Failed
+    Allow | UsedElsewhere | Load | Train | Schedule | Lease | Cut | Shift | Snapshot | Resume
+    | Evaluate | Export | Ready | MicroBatch | Loaded | Leased | Progress | CutDone | Shifted
+    | SnapshotTaken | SnapshotWritten | Resumed | Taken | Evaluated | Exported | Notice | Failed
 )  # fmt: skip
 
 _KINDS: dict[str, type[Any]] = {kind.KIND: kind for kind in get_args(Message)}

@@ -11,8 +11,8 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from peer.training import footprint
 from peer.training.failure import TrainerFailure
+from peer.training.footprint import Footprint, estimate
 from swarmpb.architecture import model_config
 from swarmpb.spec import RunSpec, SpecError
 
@@ -78,13 +78,18 @@ def accelerator_name(device: torch.device) -> str:
     return "" if device.type == "cpu" else device.type
 
 
-def build_model(spec: RunSpec, device: torch.device, micro_batch: int) -> FlatModel:
+def memory_needed(spec: RunSpec) -> Footprint:
+    """Of the spec's model, estimated; nothing is allocated. `TrainerFailure("spec")`."""
+    return estimate(_drawing(_config(spec)), spec)
+
+
+def build_model(spec: RunSpec, device: torch.device) -> FlatModel:
     """The spec's model with its first parameters, the same on every peer.
 
-    `TrainerFailure`: spec, or too_large, which is told before anything is allocated.
+    Whether it fits is for the caller to know. `TrainerFailure("spec")`.
     """
     config = _config(spec)
-    footprint.check(footprint.estimate(_drawing(config), spec, micro_batch), device)
+    _drawing(config)  # faults are told before anything is allocated
     torch.manual_seed(spec.seed)
     model = _construct(config)
     module: nn.Module = model  # whose `to` is typed, unlike the wrapper of transformers

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 from peer.training import messages
 from peer.training.link import DaemonLink
 from peer.training.options import TrainerStart
+from peer.training.priority import give_way
 
 if TYPE_CHECKING:
     from peer.training.session import Session
 
 _PR_SET_PDEATHSIG = 1
-_NICENESS = 5
-"""Whatever else the volunteer's machine does comes first, joining peers included."""
 
 
 def main() -> None:
@@ -44,7 +43,8 @@ def main() -> None:
         session = open_session(link, start)
         gc.freeze()
         gc.enable()
-        os.nice(_NICENESS)  # not before: a volunteer waits for the imports
+        # not before: a volunteer waits for the imports
+        give_way(link.allow.niceness, link.allow.idle_io)
         serve(link, session)
     except Exception as error:  # whatever it is, the daemon is told what and why
         failure = failed(error)
@@ -56,8 +56,10 @@ def main() -> None:
 def serve(link: DaemonLink, session: Session) -> None:
     """Train, and obey between two micro-batches; ends with the process."""
     while True:
-        for command in link.pending(wait=session.idle):
+        for command in link.pending(wait=session.wait_seconds()):
             answer(link, session, command)
+        if session.wait_seconds() != 0:
+            continue  # a command came, or nothing is left to wait for
         loss = session.advance_evaluation()
         if loss is not None:
             link.send(messages.Evaluated(loss))
@@ -72,6 +74,11 @@ def serve(link: DaemonLink, session: Session) -> None:
 def answer(link: DaemonLink, session: Session, command: messages.Message) -> None:
     """Do what one command says; see `messages` for what each is answered with."""
     match command:
+        case messages.Allow():
+            if resized := session.allow(command):
+                link.send(resized)
+        case messages.UsedElsewhere(seconds):
+            session.used_elsewhere(seconds)
         case messages.Train(on):
             session.on = on
         case messages.Schedule(stop_tokens, cooldown_tokens):

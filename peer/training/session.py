@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from peer.training import data, downloads, messages
+from peer.training.bounds import Bounds
 from peer.training.failure import TrainerFailure
 from peer.training.inner import Evaluation, InnerTraining
 from peer.training.link import DaemonLink
@@ -23,7 +24,13 @@ from swarmpb.spec import RunSpec, SpecError, parse_canonical
 class Session:
     """One method for each command; `process` decides when."""
 
-    def __init__(self, inner: InnerTraining, memory: SharedVectors, held_out: list[Tensor]) -> None:
+    def __init__(
+        self,
+        inner: InnerTraining,
+        memory: SharedVectors,
+        held_out: list[Tensor],
+        bounds: Bounds,
+    ) -> None:
         self.on = False
         """Do inner steps."""
         self._inner = inner
@@ -32,6 +39,20 @@ class Session:
         self._held_out = held_out
         self._evaluation: Evaluation | None = None
         self._pace = MicroBatchPace()
+        self._bounds = bounds
+
+    def wait_seconds(self) -> float | None:
+        """For how long there is nothing to do but answer commands; None: until one comes."""
+        return None if self.idle else self._bounds.throttle.wait_seconds()
+
+    def allow(self, allow: messages.Allow) -> messages.MicroBatch | None:
+        """Have these limits hold from now on; the micro-batches, if that changes them."""
+        before = self._inner.largest_micro_batch
+        self._inner.largest_micro_batch = after = self._bounds.change(allow)
+        return messages.MicroBatch(after) if after != before else None
+
+    def used_elsewhere(self, seconds: float) -> None:
+        self._bounds.throttle.used_elsewhere(seconds)
 
     @property
     def idle(self) -> bool:
@@ -49,10 +70,12 @@ class Session:
         Commands are answered in between, so the time that one takes decides on the next one's
         size: the others wait for this peer's cut.
         """
+        throttle = self._bounds.throttle
         began = time.monotonic()
-        done = self._inner.advance()
+        with throttle.accelerated():
+            done = self._inner.advance()
         now = time.monotonic()
-        self._inner.resize(self._pace.took(now - began, now))
+        self._inner.resize(self._pace.took(now - began, now, throttle.response_seconds))
         return messages.Progress(*self._totals()) if done else None
 
     def schedule(self, stop_tokens: int, cooldown_tokens: int) -> None:
@@ -114,18 +137,19 @@ class Session:
 
 def open_session(link: DaemonLink, start: TrainerStart) -> Session:
     """Build what the spec on the link asks for, say `Ready`; else `TrainerFailure`."""
-    options = start.options
-    torch.set_num_threads(options.threads)
     spec = _parse(link.spec_bytes)
-    device = choose_device(options.device)
-    model = build_model(spec, device, options.micro_batch)
-    training, held_out = data.split(_text(spec, options.cache_folder, link), spec)
+    device = choose_device(start.device)
+    bounds = Bounds(spec, device, link.allow)
+    model = build_model(spec, device)
+    training, held_out = data.split(_text(spec, start.cache_folder, link), spec)
     stream = data.TextStream(training, spec)
-    inner = InnerTraining(spec, model, stream, options.micro_batch)
+    inner = InnerTraining(spec, model, stream, bounds.micro_batch)
     memory = SharedVectors(start.memory, model.vector.numel())
-    session = Session(inner, memory, data.validation_batches(held_out, spec))
+    session = Session(inner, memory, data.validation_batches(held_out, spec), bounds)
     session.cut(0)
-    link.send(messages.Ready(model.vector.numel(), accelerator_name(device), stream.pass_chunks))
+    name = accelerator_name(device)
+    link.send(messages.MicroBatch(bounds.micro_batch))
+    link.send(messages.Ready(model.vector.numel(), name, stream.pass_chunks))
     return session
 
 
@@ -140,5 +164,8 @@ def _text(spec: RunSpec, cache: Path, link: DaemonLink) -> data.Text:
     if spec.data.source == "python-stdlib":
         return data.standard_library()
     return downloads.downloaded(
-        spec.data.downloads, cache, lambda text: link.send(messages.Notice(text))
+        spec.data.downloads,
+        cache,
+        lambda text: link.send(messages.Notice(text)),
+        link.allow.text_room,
     )

@@ -35,6 +35,7 @@ class Exit(IntEnum):
     RUN_CLOSED = 31
     NO_TOKEN = 32
     BANNED = 33
+    NOT_ENOUGH_DISK = 34
     SERVICE = 35
     INTERRUPTED = 130
 

@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +38,7 @@ def begin() -> None:
         ours.close()
         _fork_for(theirs)
     theirs.close()
-    vars(client)["_spawn"] = _Forks(ours).spawn
+    vars(client)["spawn"] = _Forks(ours).spawn
 
 
 # ---- in the process that forks -----------------------------------------------------------
@@ -69,7 +70,7 @@ def _train(arguments: dict[str, Any], memory: int, link: int, errors: int) -> No
         die_with_parent()
         os.dup2(errors, 2)
         start = TrainerStart.from_argv(arguments["argv"])
-        sys.argv = ["trainer", *TrainerStart(memory, link, start.options).to_argv()]
+        sys.argv = ["trainer", *replace(start, memory=memory, socket=link).to_argv()]
         vars(data)["standard_library"] = lambda: _TEXT
         vars(session)["Session"] = PacedSession
         process.main()
@@ -111,7 +112,7 @@ class _Forks:
     def __init__(self, line: socket.socket) -> None:
         self._line = line
 
-    async def spawn(self, start: TrainerStart) -> _Fork:
+    async def spawn(self, start: TrainerStart, threads: int) -> _Fork:
         """What `peer.training.client` calls for a new process."""
         listen, errors = os.pipe()
         order = json.dumps({"argv": start.to_argv()}).encode()

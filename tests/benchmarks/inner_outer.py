@@ -99,7 +99,7 @@ class Swarm:
         return loss
 
     def _peer(self, text: data.Text, index: int) -> InnerTraining:
-        model = build_model(self._spec, CPU, 0)
+        model = build_model(self._spec, CPU)
         peer = InnerTraining(self._spec, model, data.TextStream(text, self._spec))
         peers = self._setting.peers
         peer.lease(list(range(index, self._setting.inner_steps * peers, peers)))

@@ -7,10 +7,10 @@ Daemon, network, rounds and trainer process are the real ones; only what a train
 from __future__ import annotations
 
 from peer.cli import main
-from peer.training import client
+from peer.training import spawning
 from tests.benchmarks.nursery import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()  # a volunteer's peer outlives its shell, a benchmark's must not
-    client.TRAINER_MODULE = "tests.benchmarks.paced_trainer"
+    spawning.TRAINER_MODULE = "tests.benchmarks.paced_trainer"
     main()

@@ -105,6 +105,15 @@ class PacedSession:
     def trains(self) -> bool:
         return self.on and self._leases.chunk(self._account.inner_steps) is not None
 
+    def wait_seconds(self) -> float | None:
+        return None if self.idle else 0.0
+
+    def allow(self, allow: messages.Allow) -> None:
+        """It has no limits."""
+
+    def used_elsewhere(self, seconds: float) -> None:
+        """As above."""
+
     def advance(self) -> messages.Progress:
         began = time.monotonic()
         place = int(self._random.integers(max(1, self._vector.size - _WINDOW)))

@@ -91,7 +91,7 @@ class Gradients:
     """
 
     def __init__(self, spec: RunSpec, compiled: bool) -> None:
-        self._flat = build_model(spec, CPU, 0)
+        self._flat = build_model(spec, CPU)
         if compiled:
             self._compile(spec.inner.batch_size, spec.data.sequence_length)
 
@@ -132,7 +132,7 @@ class SimulatedPeer:
         self, setting: Setting, text: data.TextStream, share: list[int], gradients: Gradients
     ) -> None:
         spec = spec_of(setting)
-        self.flat = build_model(spec, CPU, 0)
+        self.flat = build_model(spec, CPU)
         self.tokens = 0
         self.tokens_at_cut = 0
         self.feedback = Feedback(setting.contribution)

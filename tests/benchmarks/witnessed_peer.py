@@ -27,7 +27,7 @@ from peer.averaging.deadlines import DEADLINES, Deadlines
 from peer.averaging.local import Fate
 from peer.averaging.rounds import Rounds
 from peer.averaging.state import GlobalState
-from peer.training import client
+from peer.training import spawning
 from peer.work import LocalWork
 from tests.benchmarks.nursery import Orders
 
@@ -45,7 +45,7 @@ def run(orders: Orders) -> None:
     os.environ.update(order["environment"])
     sys.argv = ["peer", *order["arguments"]]
     tempfile.tempdir = None  # TMPDIR may be another now
-    client.TRAINER_MODULE = "tests.benchmarks.paced_trainer"
+    spawning.TRAINER_MODULE = "tests.benchmarks.paced_trainer"
     vars(daemon)["LocalWork"] = WitnessedWork
     _hurry()
     cli.main()

@@ -30,7 +30,7 @@ if CLOCK in os.environ:  # before anything is imported that keeps `time.time`
 
 from peer import acquaintances, checkpoint_keeper, cli, membership, presence, standstill
 from peer.swarm import greeting, p2pd
-from peer.training import client
+from peer.training import spawning
 from tests.benchmarks.nursery import die_with_parent
 
 RECORD_SECONDS = 5.0
@@ -50,7 +50,7 @@ _SECONDS = (
 
 def main() -> None:
     die_with_parent()  # a volunteer's peer outlives its shell, a test's must not
-    client.TRAINER_MODULE = "tests.benchmarks.paced_trainer"
+    spawning.TRAINER_MODULE = "tests.benchmarks.paced_trainer"
     for module, name, seconds in _SECONDS:
         assert name in vars(module), f"{module.__name__} has no {name} any more"
         vars(module)[name] = seconds

@@ -27,7 +27,7 @@ from peer.training.death import TrainerDied
 from peer.training.inner import InnerTraining
 from peer.training.lease_queue import MAX_LEASE
 from peer.training.local_state import LOCAL_FILE
-from peer.training.messages import Notice, Progress
+from peer.training.messages import MicroBatch, Notice, Progress
 from peer.training.model import build_model
 from peer.training.options import TrainerOptions
 from swarmpb.spec import RunSpec, preset
@@ -45,10 +45,10 @@ class Watch:
         self._steps = 0
         self._changed = asyncio.Event()
 
-    def __call__(self, event: Progress | Notice) -> None:
+    def __call__(self, event: Progress | Notice | MicroBatch) -> None:
         if isinstance(event, Notice):
             self.notices.append(event.text)
-        else:
+        elif isinstance(event, Progress):
             self._steps = event.inner_steps
         self._changed.set()
 
@@ -76,7 +76,7 @@ async def running(
 def replay(spec: RunSpec, inner_steps: int, micro_batch: int = 0) -> InnerTraining:
     """The same inner steps in this process."""
     torch.set_num_threads(1)
-    model = build_model(spec, torch.device("cpu"), micro_batch)
+    model = build_model(spec, torch.device("cpu"))
     text, _ = data.split(data.standard_library(), spec)
     inner = InnerTraining(spec, model, data.TextStream(text, spec), micro_batch)
     inner.lease(list(range(inner_steps)))

@@ -9,6 +9,7 @@ import pytest
 
 from peer.config import TABLES, PeerConfig, load_config
 from peer.limits.settings import default_threads
+from peer.limits.units import parse_processors
 from swarmpb.exits import Exit, UserError
 
 
@@ -170,8 +171,10 @@ def test_limits_are_written_with_their_units_and_flags_come_first(toml: Path) ->
         ("upload = 5", "write it with its unit, in quotes; expected a rate such as '2 Mbit/s'"),
         ('upload = "fast"', "expected a rate such as '2 Mbit/s' or '250 kB/s', not 'fast'"),
         ('upload = "1 kbit/s"', "greater than or equal to 16000"),
-        ('processor = "120%"', "expected a share between '1%' and '100%'"),
-        ('processor = "0%"', "expected a share between '1%' and '100%'"),
+        ('processor = "120%"', "expected a share such as '50%', or '1.5 processors'"),
+        ('processor = "0%"', "expected a share such as '50%', or '1.5 processors'"),
+        ('processor = "9999 processors"', "that there are"),
+        ('accelerator = "120%"', "expected a share between '1%' and '100%'"),
         ('disk = "20 apples"', "expected an amount of data"),
         ('idle_after = "-5 min"', "expected a time"),
         ('io = "fast"', "'idle' or 'normal'"),
@@ -203,3 +206,9 @@ def test_hours_are_refused_at_their_column_and_programs_by_name_only(toml: Path)
     assert "expected the name of a program" in said
     toml.write_text('[limits]\nhours = "Monday-Friday 19:00 - 8:00"\n')
     assert load_config({}, toml).limits.hours == "mon-fri 19:00-08:00"
+
+
+def test_processors_may_be_counted_or_a_share_of_them_all() -> None:
+    assert parse_processors("50%", 8) == 0.5
+    assert parse_processors("1 processor", 8) == 0.125
+    assert parse_processors("1.5 processors", 2) == 0.75

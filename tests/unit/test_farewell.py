@@ -11,6 +11,8 @@ import pytest
 from peer.checkpoint_keeper import FoundCheckpoints
 from peer.daemon import Daemon
 from peer.limits.in_force import LimitsInForce
+from peer.limits.micro_batches import MicroBatches
+from peer.limits.resources import Resources
 from peer.limits.settings import Limits
 from peer.limits.traffic import Traffic
 from peer.members import Members
@@ -66,7 +68,9 @@ async def test_orders_that_come_with_the_goodbye_are_no_trouble(
     options = TrainerOptions(tmp_path)
     limits, notices = LimitsInForce(Limits()), Notices()
     traffic = Traffic(limits, tmp_path, "run", notices)
-    settings = Settings(tmp_path, "anna", options, limits, traffic, "peer join")
+    sizes = MicroBatches(tmp_path, spec.hash(), spec.inner.batch_size, notices)
+    resources = Resources(limits, sizes, tmp_path)
+    settings = Settings(tmp_path, "anna", options, limits, traffic, resources, "peer join")
     daemon = Daemon(
         settings,
         metadata,
@@ -74,7 +78,7 @@ async def test_orders_that_come_with_the_goodbye_are_no_trouble(
         cast(Reporter, reporter),
         FoundCheckpoints(tmp_path),
         no_swarm,
-        Notices(),
+        notices,
     )
     with anyio.fail_after(10):
         stop = await daemon.run()

@@ -46,6 +46,8 @@ PURE = {
     "peer.service.launchd",
     "peer.service.outcomes",
     "peer.service.systemd",
+    "peer.limits.memory_guard",
+    "peer.training.allowance",
     "peer.training.lease_queue",
     "peer.training.pace",
     "peer.training.run_tokens",

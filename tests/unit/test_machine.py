@@ -532,6 +532,7 @@ def test_a_download_that_the_lost_swarm_cut_off_is_asked_for_again() -> None:
         ("too_large", Exit.NOT_ENOUGH_MEMORY),
         ("spec", Exit.BAD_SPEC),
         ("data", Exit.DATA_UNAVAILABLE),
+        ("disk", Exit.NOT_ENOUGH_DISK),
     ],
 )
 def test_what_a_restart_cannot_mend_stops_the_peer(cause: str, code: Exit) -> None:
@@ -540,12 +541,10 @@ def test_what_a_restart_cannot_mend_stops_the_peer(cause: str, code: Exit) -> No
     assert story.phase is Phase.STOPPED
 
 
-@pytest.mark.parametrize(
-    ("cause", "smaller"), [("memory", True), ("killed", False), ("crash", False), ("other", False)]
-)
-def test_a_dead_trainer_is_restarted_smaller_if_memory_was_short(cause: str, smaller: bool) -> None:
+@pytest.mark.parametrize("cause", ["memory", "killed", "crash", "other"])
+def test_a_dead_trainer_is_restarted(cause: str) -> None:
     story = training()
-    assert story.happens(TrainerLost(cause, "this is why")) == (RestartTrainer(smaller),)
+    assert story.happens(TrainerLost(cause, "this is why")) == (RestartTrainer(),)
     assert story.reason == "restarting the trainer: this is why"
     assert due(story) == (), "nobody to cut here"
     assert story.happens(TrainerReady()) == (Train(on=True),)
@@ -567,7 +566,7 @@ def test_while_its_trainer_does_not_answer_a_peer_leads_nothing_and_nobody_count
 def test_a_trainer_that_keeps_dying_is_given_up() -> None:
     story = training()
     for _ in range(MAX_TRAINER_RESTARTS):
-        assert story.happens(TrainerLost("crash", "boom")) == (RestartTrainer(False),)
+        assert story.happens(TrainerLost("crash", "boom")) == (RestartTrainer(),)
         story.happens(TrainerReady())
     (stop,) = story.happens(TrainerLost("crash", "the last boom"))
     assert stop == Stop(
@@ -577,10 +576,18 @@ def test_a_trainer_that_keeps_dying_is_given_up() -> None:
     )
 
 
+def test_looking_for_a_micro_batch_that_fits_is_no_failure() -> None:
+    story = training()
+    for _ in range(2 * MAX_TRAINER_RESTARTS):
+        lost = TrainerLost("memory", "out of memory", smaller=True)
+        assert story.happens(lost) == (RestartTrainer(),)
+        story.happens(TrainerReady())
+
+
 def test_a_trainer_that_dies_now_and_then_is_not_given_up() -> None:
     story = training()
     for _ in range(3 * MAX_TRAINER_RESTARTS):
-        assert story.happens(TrainerLost("crash", "boom")) == (RestartTrainer(False),)
+        assert story.happens(TrainerLost("crash", "boom")) == (RestartTrainer(),)
         story.happens(TrainerReady())
         story.passes(RESTARTS_COUNT_SECONDS / MAX_TRAINER_RESTARTS)
 

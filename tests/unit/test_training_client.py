@@ -19,15 +19,19 @@ def test_the_daemons_side_imports_no_torch() -> None:
 
 
 def test_arguments_come_back_as_they_were_given() -> None:
-    options = TrainerOptions(Path("/tmp/-a folder"), 3, "cpu", 4)  # noqa: S108
-    start = TrainerStart(5, 7, options)
+    start = TrainerStart(5, 7, Path("/tmp/-a folder"), "cpu")  # noqa: S108
     assert TrainerStart.from_argv(start.to_argv()) == start
 
 
-@pytest.mark.parametrize("wrong", [{"threads": 0}, {"device": "abacus"}, {"micro_batch": -1}])
-def test_options_out_of_bounds_are_refused(wrong: dict[str, int | str]) -> None:
+@pytest.mark.parametrize("wrong", [{"threads": 0}, {"micro_batch": -1}])
+def test_limits_out_of_bounds_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        TrainerOptions(Path(), **wrong)  # type: ignore[arg-type]
+        TrainerOptions(Path(), allow=messages.Allow(**wrong))  # type: ignore[arg-type]
+
+
+def test_a_device_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="device"):
+        TrainerOptions(Path(), "abacus")
 
 
 def test_the_longest_lease_fits_in_a_line() -> None:

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from peer.training import footprint
+from peer.training.bounds import Bounds
 from peer.training.data import TextStream
 from peer.training.export import export_model
 from peer.training.failure import TrainerFailure, failed
 from peer.training.inner import Evaluation, InnerTraining
-from peer.training.model import FlatModel, build_model, choose_device
+from peer.training.messages import Allow
+from peer.training.model import FlatModel, build_model, choose_device, memory_needed
 from peer.training.pace import Change
 from swarmpb.spec import RunSpec, preset
 from tests.tiny import tiny_config, tiny_spec
@@ -31,21 +32,21 @@ def one_thread() -> None:
 
 
 def training(spec: RunSpec, micro_batch: int = 0) -> InnerTraining:
-    model = build_model(spec, CPU, micro_batch)
+    model = build_model(spec, CPU)
     inner = InnerTraining(spec, model, TextStream(TEXT, spec), micro_batch)
     inner.lease(list(range(100)))
     return inner
 
 
 def test_the_same_seed_builds_the_same_model() -> None:
-    one, same = (build_model(tiny_spec(), CPU, 0).vector for _ in range(2))
-    other = build_model(tiny_spec().model_copy(update={"seed": 8}), CPU, 0).vector
+    one, same = (build_model(tiny_spec(), CPU).vector for _ in range(2))
+    other = build_model(tiny_spec().model_copy(update={"seed": 8}), CPU).vector
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
 def test_parameters_and_gradients_are_views_of_one_vector_and_tied_ones_count_once() -> None:
-    model = build_model(tiny_spec(), CPU, 0)
+    model = build_model(tiny_spec(), CPU)
     named = dict(model.model.named_parameters())
     assert model.vector.dtype == torch.float32
     assert model.vector.numel() == sum(parameter.numel() for parameter in named.values())
@@ -60,11 +61,11 @@ def test_parameters_and_gradients_are_views_of_one_vector_and_tied_ones_count_on
 
 
 def test_the_demo_has_about_a_million_parameters() -> None:
-    assert 900_000 < build_model(preset("demo"), CPU, 0).vector.numel() < 1_200_000
+    assert 900_000 < build_model(preset("demo"), CPU).vector.numel() < 1_200_000
 
 
 def test_a_loss_with_other_parameters_is_the_loss_of_a_model_that_has_them() -> None:
-    model = build_model(tiny_spec(), CPU, 0)
+    model = build_model(tiny_spec(), CPU)
     tokens = torch.arange(32).reshape(2, 16)
     before = model.vector.clone()
     other = torch.randn_like(before) * 0.1
@@ -76,7 +77,7 @@ def test_a_loss_with_other_parameters_is_the_loss_of_a_model_that_has_them() -> 
 
 
 def test_an_evaluation_weighs_every_sequence_alike() -> None:
-    model = build_model(tiny_spec(), CPU, 0)
+    model = build_model(tiny_spec(), CPU)
     sequences = torch.arange(48).reshape(3, 16)
     evaluation = Evaluation(model, model.vector, list(sequences.split(2)))
     assert evaluation.advance() is None
@@ -86,12 +87,10 @@ def test_an_evaluation_weighs_every_sequence_alike() -> None:
 
 def test_memory_is_estimated_from_the_shape() -> None:
     spec = preset("demo")
-    needed = footprint.estimate(build_model(spec, CPU, 0).model, spec, 0)
+    needed = memory_needed(spec)
     assert needed.host == 4 * 10 * 1_038_720
-    assert 30e6 < needed.device < 200e6
-    smaller = footprint.estimate(build_model(spec, CPU, 0).model, spec, 1)
-    assert smaller.device < needed.device
-    assert smaller.host == needed.host
+    assert 30e6 < needed.device(spec.inner.batch_size) < 200e6
+    assert needed.copies == 4 * 2 * 1_038_720
 
 
 def test_too_large_a_model_is_told_without_allocating() -> None:
@@ -99,7 +98,7 @@ def test_too_large_a_model_is_told_without_allocating() -> None:
     process = psutil.Process()
     before = process.memory_info().rss
     with pytest.raises(TrainerFailure, match=r"needs about \d+\.\d GB of memory") as failure:
-        build_model(tiny_spec(model={"config": config}), CPU, 0)
+        Bounds(tiny_spec(model={"config": config}), CPU, Allow())
     assert failure.value.cause == "too_large"
     assert process.memory_info().rss - before < 200e6
 
@@ -162,7 +161,7 @@ class NotedText(TextStream):
 
 def test_inner_steps_train_on_the_leased_chunks_in_their_order() -> None:
     text = NotedText(tiny_spec())
-    inner = InnerTraining(tiny_spec(), build_model(tiny_spec(), CPU, 1), text, micro_batch=1)
+    inner = InnerTraining(tiny_spec(), build_model(tiny_spec(), CPU), text, micro_batch=1)
     assert inner.lease([5, 3]) == 0
     inner.advance()  # the first half of chunk 5
     assert inner.lease([3, 5, 9]) == 1
@@ -175,7 +174,7 @@ def test_inner_steps_train_on_the_leased_chunks_in_their_order() -> None:
 
 def test_an_inner_step_that_a_load_interrupts_keeps_its_chunk() -> None:
     text = NotedText(tiny_spec())
-    inner = InnerTraining(tiny_spec(), build_model(tiny_spec(), CPU, 1), text, micro_batch=1)
+    inner = InnerTraining(tiny_spec(), build_model(tiny_spec(), CPU), text, micro_batch=1)
     inner.lease([5, 3])
     inner.advance()
     inner.load(inner.model.vector.clone(), 0, "")
@@ -251,7 +250,7 @@ def test_a_training_that_diverges_says_so() -> None:
 
 
 def test_an_export_that_fails_leaves_the_old_one_and_the_model(tmp_path: Path) -> None:
-    model = build_model(tiny_spec(), CPU, 0)
+    model = build_model(tiny_spec(), CPU)
     before = model.vector.clone()
     folder = tmp_path / "deep" / "model"
     assert export_model(model, torch.zeros_like(before), folder) == ""
@@ -305,7 +304,7 @@ def test_other_architectures_train_too(architecture: str, config: dict[str, Any]
 
 
 def test_flat_vectors_split_as_they_were_joined() -> None:
-    model: FlatModel = build_model(tiny_spec(), CPU, 0)
+    model: FlatModel = build_model(tiny_spec(), CPU)
     vector: Tensor = torch.arange(model.vector.numel(), dtype=torch.float32)
     joined = torch.cat([view.reshape(-1) for view in model.views(vector).values()])
     assert torch.equal(joined, vector)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer.training.pace import CALM_SECONDS, RESPONSE_SECONDS, Change, MicroBatchPace
+from peer.training.pace import (
+    CALM_SECONDS,
+    MUCH_TOO_SLOW,
+    RESPONSE_SECONDS,
+    Change,
+    MicroBatchPace,
+)
 
 SLOW = 1.1 * RESPONSE_SECONDS
 QUICK = 0.1 * RESPONSE_SECONDS
@@ -16,6 +22,16 @@ def test_three_slow_ones_in_a_row_make_the_next_smaller() -> None:
     took = [SLOW, SLOW, QUICK, SLOW, SLOW, SLOW, SLOW]
     changes = [pace.took(seconds, now) for now, seconds in enumerate(took)]
     assert changes == [Change.NONE] * 5 + [Change.SMALLER, Change.NONE]
+
+
+def test_one_that_is_much_too_slow_is_reason_enough() -> None:
+    assert MicroBatchPace().took(1.01 * MUCH_TOO_SLOW * RESPONSE_SECONDS, 0.0) is Change.SMALLER
+
+
+def test_with_less_time_allowed_what_was_quick_is_slow() -> None:
+    pace = MicroBatchPace()
+    changes = [pace.took(QUICK, now, most=QUICK / 2) for now in range(3)]
+    assert changes == [Change.NONE, Change.NONE, Change.SMALLER]
 
 
 def test_ten_quick_minutes_make_them_larger_and_ten_more_again() -> None:

@@ -35,7 +35,7 @@ def one_thread() -> None:
 
 
 def training(spec: RunSpec = MUON, micro_batch: int = 0) -> InnerTraining:
-    model = build_model(spec, torch.device("cpu"), micro_batch)
+    model = build_model(spec, torch.device("cpu"))
     inner = InnerTraining(spec, model, TextStream(TEXT, spec), micro_batch)
     inner.load(model.vector.clone(), 0, "first")
     return inner
