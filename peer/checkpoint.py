@@ -32,6 +32,7 @@ from peer.checkpoint_manifest import (
     parse_manifest,
 )
 from peer.files import file_digest, set_aside
+from peer.local_runs import disk_bytes
 from peer.training.messages import SnapshotWritten
 from swarmpb.files import sync
 
@@ -108,6 +109,15 @@ class CheckpointStore:
             return checkpoint
         return None
 
+    def sizes(self) -> list[int]:
+        """Bytes of each generation's files, less those that a newer one has too; newest first."""
+        seen: set[tuple[int, int]] = set()
+        return [disk_bytes(self._folder / it.name, seen) for it in self._generations()]
+
+    def keep_newest(self, count: int) -> None:
+        """Remove the others: a new one needs their room."""
+        self._remove([self._folder / old.name for old in self._generations()[count:]])
+
     def _add(self, draft: Path, checkpoint: Checkpoint, local: SnapshotWritten | None) -> Path:
         state = checkpoint.state
         digest = state.digest.hex()
@@ -125,7 +135,7 @@ class CheckpointStore:
         draft.rename(path)
         sync(self._folder)
         self._last = (digest, path / _GLOBAL_FILE)
-        self._remove([self._folder / old.name for old in self._generations()[KEPT:]])
+        self.keep_newest(KEPT)
         return path
 
     def _generations(self, damaged: bool = False) -> list[Generation]:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -17,12 +18,14 @@ from peer.averaging.history import History
 from peer.averaging.lineage import Header, header_message, parse_header
 from peer.averaging.malformed import Malformed
 from peer.averaging.state import GlobalState
-from peer.checkpoint import Checkpoint, CheckpointStore
+from peer.checkpoint import KEPT, Checkpoint, CheckpointStore
 from peer.checkpoint_manifest import Pending
+from peer.limits.disk import Disk, Plan
 from peer.notices import Notices
 from peer.swarm.interface import Refused
 from peer.training.death import TrainerDied
 from peer.training.messages import SnapshotWritten
+from peer.training.priority import giving_way
 from peer.work import LocalWork
 from swarmpb.v1 import swarm_pb2
 
@@ -57,7 +60,12 @@ class Checkpoints:
     """Writes one every half a minute, if something has changed; gives back what was found."""
 
     def __init__(
-        self, found: FoundCheckpoints, work: LocalWork, history: History, notices: Notices
+        self,
+        found: FoundCheckpoints,
+        work: LocalWork,
+        history: History,
+        notices: Notices,
+        disk: Disk,
     ) -> None:
         self._store = found.store
         self._newest = found.newest
@@ -69,6 +77,7 @@ class Checkpoints:
         self._work = work
         self._history = history
         self._notices = notices
+        self._disk = disk
         self.written_at: float | None = None
         """Monotonic seconds of the newest, if this process wrote it or began from it."""
 
@@ -158,6 +167,8 @@ class Checkpoints:
 
         `OSError` if the disk does not take it.
         """
+        values = self._work.state.parameters.size
+        self._disk.carry_out(await anyio.to_thread.run_sync(self._plan, values), KEPT)
         draft = await anyio.to_thread.run_sync(self._store.begin)
         try:
             copied, written = await self._copy_of_the_trainer(draft.folder)
@@ -169,11 +180,21 @@ class Checkpoints:
                 merged_tokens=self._work.merged_tokens,
                 lineage=_encoded(self._history.lineage.newest_first(state.digest)),
             )
-            await anyio.to_thread.run_sync(draft.keep, checkpoint, written)
+            keep = partial(draft.keep, checkpoint, written)
+            await anyio.to_thread.run_sync(giving_way, keep, *self._disk.manners)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(draft.drop)
         return state.round, written is not None or self._work.trainer is None
+
+    def _plan(self, values: int) -> Plan:
+        """Make room for one of a model of so many values, if there can be."""
+        older = self._store.sizes()
+        size = max([4 * VECTORS * values, *older[:1]])
+        plan = self._disk.plan(size, older, KEPT)
+        if plan.stay >= 0:
+            self._store.keep_newest(plan.stay)
+        return plan
 
     async def _copy_of_the_trainer(
         self, folder: Path

@@ -92,7 +92,9 @@ class Daemon:
             spec.canonical(), settings.trainer, settings.resources, self.work, self._post
         )
         self._evaluator = Evaluator(self.work, reporter)
-        self._checkpoints = Checkpoints(found, self.work, self._swarm.history, notices)
+        self._checkpoints = Checkpoints(
+            found, self.work, self._swarm.history, notices, settings.resources.disk
+        )
         self._beginning = Beginning(
             self.work, self._swarm.history, self._checkpoints, self._evaluator
         )

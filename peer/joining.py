@@ -22,6 +22,7 @@ from peer.departure import Departure
 from peer.files import set_aside
 from peer.join_request import JoinRequest
 from peer.journal import Journal
+from peer.limits.disk import Disk
 from peer.limits.in_force import LimitsInForce
 from peer.limits.micro_batches import MicroBatches
 from peer.limits.resources import Resources
@@ -102,7 +103,7 @@ async def _take_part(
 
         spec = metadata.spec
         sizes = MicroBatches(request.folder, spec.hash(), spec.inner.batch_size, notices)
-        resources = Resources(limits, sizes, request.folder)
+        resources = Resources(limits, sizes, Disk(limits, request.folder))
         resources.give_way()
         settings = _settings(request, identity, members, limits, traffic, resources)
         admission = Admission(coordinator, identity, members, request.folder, notices)

@@ -7,11 +7,10 @@ import math
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import anyio
 
-from peer.limits.disk import room
+from peer.limits.disk import Disk
 from peer.limits.in_force import LimitsInForce
 from peer.limits.memory_guard import MemoryGuard, Verdict
 from peer.limits.micro_batches import MicroBatches
@@ -46,9 +45,9 @@ class Resources:
         self,
         limits: LimitsInForce,
         sizes: MicroBatches,
-        folder: Path,
+        disk: Disk,
     ) -> None:
-        """folder: that of the run."""
+        self.disk = disk
         self.trainer: Callable[[], Trainer | None] = lambda: None
         """The one that works now; its supervisor says which."""
         self.give_up: Callable[[str], None] = lambda reason: None
@@ -57,7 +56,6 @@ class Resources:
         """Called with what was used since the last time, and the monotonic time."""
         self._limits = limits
         self._sizes = sizes
-        self._folder = folder
         self._base = resident(os.getpid()).private
         self._times = ProcessTimes()
         self._rate = Rate()
@@ -88,7 +86,7 @@ class Resources:
             memory=_for_vectors(limits.memory, self._base),
             held=max(0, ours.private + ours.shared - self._base),
             micro_batch=self._sizes.most(limits, time.time()),
-            text_room=room(limits, self._folder),
+            text_room=self.disk.room(),
             niceness=limits.niceness,
             idle_io=limits.io == "idle",
         )

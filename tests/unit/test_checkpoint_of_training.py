@@ -17,6 +17,9 @@ from peer import checkpoint, checkpoint_keeper
 from peer.averaging.history import History
 from peer.averaging.state import GlobalState
 from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
+from peer.limits.disk import Disk
+from peer.limits.in_force import LimitsInForce
+from peer.limits.settings import Limits
 from peer.notices import Notices
 from peer.work import Callbacks, LocalWork
 from tests.unit.fake_trainer import TOKENS, VALUES, FakeTrainer, as_trainer, step
@@ -43,7 +46,8 @@ class Machine:
         self.notices = Notices()
         self.folder = folder / "checkpoints"
         found = FoundCheckpoints(folder)
-        self.checkpoints = Checkpoints(found, self.work, self.history, self.notices)
+        disk = Disk(LimitsInForce(Limits(disk_free=0.0)), folder)
+        self.checkpoints = Checkpoints(found, self.work, self.history, self.notices, disk)
 
     async def begin(self, at: int = 3) -> None:
         await self.work.attach(as_trainer(self.trainer))

@@ -10,6 +10,7 @@ import pytest
 
 from peer.checkpoint_keeper import FoundCheckpoints
 from peer.daemon import Daemon
+from peer.limits.disk import Disk
 from peer.limits.in_force import LimitsInForce
 from peer.limits.micro_batches import MicroBatches
 from peer.limits.resources import Resources
@@ -69,7 +70,7 @@ async def test_orders_that_come_with_the_goodbye_are_no_trouble(
     limits, notices = LimitsInForce(Limits()), Notices()
     traffic = Traffic(limits, tmp_path, "run", notices)
     sizes = MicroBatches(tmp_path, spec.hash(), spec.inner.batch_size, notices)
-    resources = Resources(limits, sizes, tmp_path)
+    resources = Resources(limits, sizes, Disk(limits, tmp_path))
     settings = Settings(tmp_path, "anna", options, limits, traffic, resources, "peer join")
     daemon = Daemon(
         settings,

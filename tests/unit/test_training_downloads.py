@@ -129,3 +129,16 @@ def test_what_a_killed_process_was_writing_is_removed(library: Library, tmp_path
     orphan.touch()
     downloaded((library.download("/one"),), tmp_path, fail_on_notice)
     assert not orphan.exists()
+
+
+def test_a_text_that_does_not_fit_on_the_disk_is_refused_before_it_is_fetched(
+    library: Library, tmp_path: Path
+) -> None:
+    asked = (library.download("/two"), library.download("/one"))
+    whole = len(FILES["/two"] + FILES["/one"]) + 2
+    with pytest.raises(TrainerFailure, match=r"limits\.disk.*--state-dir") as failure:
+        downloaded(asked, tmp_path, fail_on_notice, room=2 * whole - 1)
+    assert failure.value.cause == "disk"
+    assert (library.asked, list(tmp_path.iterdir())) == ([], [])
+    assert len(downloaded(asked, tmp_path, fail_on_notice, room=2 * whole)) == whole
+    downloaded(asked, tmp_path, fail_on_notice, room=0)  # it is there already
