@@ -16,6 +16,7 @@ from swarmpb.version import SOFTWARE_VERSION
 _COMMANDS = (
     "config",
     "finish",
+    "id",
     "join",
     "leave",
     "logs",

@@ -64,19 +64,23 @@ class PeerIdentity:
     @classmethod
     def load(cls, path: Path) -> PeerIdentity:
         """Read an identity file; `ValueError` if it is not one."""
-        data = path.read_bytes()
+        return cls.from_bytes(path.read_bytes(), str(path))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> PeerIdentity:
+        """The identity in a file's content; `ValueError`, which says `where`, if it is none."""
         # libp2p crypto.PrivateKey {Type = 1 (RSA = 0), Data = 2}: 08 00 12 <varint> <DER>
         if data[:3] != b"\x08\x00\x12" or len(data) < 16:
-            raise ValueError(f"{path} is not a libp2p identity")
+            raise ValueError(f"{where} is not a libp2p identity")
         start = 3
         while start < len(data) and data[start] & 0x80:
             start += 1
         try:
             key = serialization.load_der_private_key(data[start + 1 :], password=None)
         except (TypeError, UnsupportedAlgorithm) as error:  # encrypted, or of an unknown sort
-            raise ValueError(f"{path} is not a libp2p identity: {error}") from error
+            raise ValueError(f"{where} is not a libp2p identity: {error}") from error
         if not isinstance(key, rsa.RSAPrivateKey):
-            raise ValueError(f"{path} is not an RSA identity")
+            raise ValueError(f"{where} is not an RSA identity")
         return cls(key)
 
     def to_bytes(self) -> bytes:
