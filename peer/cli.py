@@ -21,8 +21,10 @@ _COMMANDS = (
     "leave",
     "logs",
     "pause",
+    "purge",
     "receipts",
     "resume",
+    "runs",
     "service",
     "status",
 )

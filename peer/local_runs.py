@@ -40,9 +40,12 @@ def run_folders(state_dir: Path) -> list[Path]:
 
 def is_run_folder(path: Path) -> bool:
     """Whether a peer of a run made this folder."""
-    if not RUN_NAME.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
-        return False
-    return any(os.path.lexists(path / mark) for mark in _MARKS)
+    return bool(RUN_NAME.fullmatch(path.name)) and not path.is_symlink() and has_marks(path)
+
+
+def has_marks(path: Path) -> bool:
+    """Whether a folder, or what a link leads to, has what every run's folder has."""
+    return path.is_dir() and any(os.path.lexists(path / mark) for mark in _MARKS)
 
 
 def running_folders(state_dir: Path) -> list[Path]:
