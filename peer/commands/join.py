@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the model to this folder when the run reaches its target.",
 )
+@click.option("--detach", is_flag=True, help="In the background; `peer status --watch` shows it.")
 @limit_options
 @click.pass_obj
 def join(
@@ -47,6 +48,7 @@ def join(
     link: JoinLink | None,
     run_id: str | None,
     export: Path | None,
+    detach: bool,
     **options: Any,
 ) -> None:
     """Take part in a run until it ends or you press Ctrl-C.
@@ -71,9 +73,25 @@ def join(
     prepare(debug)
     invite = link.invite if link else ""
     where = export.absolute() if export else None
-    stop = _take_part(JoinRequest(run_id, config, where, invite, settings))
+    request = JoinRequest(run_id, config, where, invite, settings)
+    if detach:
+        _start_detached(request)
+        return
+    stop = _take_part(request)
     click.echo(f"stopped: {stop}")
     end_at_once()
+
+
+def _start_detached(request: JoinRequest) -> None:
+    from peer.commands.detaching import start_detached
+    from peer.run_log import NAME
+
+    pid = start_detached(request.folder)
+    click.echo(
+        f"peer of run {request.run_id} in the background, process {pid}; its log is "
+        f"{request.folder / NAME}"
+    )
+    click.echo("peer status --watch shows it, peer leave ends it")
 
 
 def _take_part(request: JoinRequest) -> str:

@@ -15,6 +15,9 @@ from peer.local_runs import RUN_NAME, is_run_folder, run_folder, run_folders, ru
 from swarmpb.endpoints import MAX_LINK, JoinLink, LinkError, parse_link
 from swarmpb.exits import Exit, UserError
 
+DETACHED = "MURMURATION_DETACHED"
+"""Set in the environment of a process in the background: the run's log is its only voice."""
+
 
 def run_name(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     """Refused before it becomes the name of a folder."""
@@ -156,6 +159,9 @@ def prepare(debug: bool) -> None:
     """Set up logging and the libraries' own noise, before they are imported."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its errors come to us as exceptions
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    if os.environ.get(DETACHED):
+        logging.getLogger().addHandler(logging.NullHandler())  # the run's log takes it all
+        return
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else "%(message)s",

@@ -104,6 +104,15 @@ async def wait_until_allowed(
     request: JoinRequest, runtime: RuntimeFolder, limits: LimitsInForce, lookout: Lookout
 ) -> str:
     """Wait while there is a reason to rest; why it is to end instead, or empty to go on."""
+    left = await _wait(request, runtime, limits, lookout)
+    if not left:
+        end_pause(request.folder)  # it is over
+    return left
+
+
+async def _wait(
+    request: JoinRequest, runtime: RuntimeFolder, limits: LimitsInForce, lookout: Lookout
+) -> str:
     rest = lookout.rest()
     if rest is None:
         return ""
