@@ -81,6 +81,7 @@ class Daemon:
         reporter.snapshot = lambda: progress_report(self.snapshot())
         reporter.rosters = lambda attempts: rosters_of(self._swarm.history, attempts)
         self.limits = settings.limits
+        self.energy = settings.energy
         self.traffic = settings.traffic
         self._settings = settings
         self._members = members
@@ -131,6 +132,7 @@ class Daemon:
             tasks.start_soon(self.reporter.run)
             tasks.start_soon(self._checkpoints.keep)
             tasks.start_soon(self._settings.resources.keep)
+            tasks.start_soon(self.energy.keep)
             tasks.start_soon(watch_standstill, self._swarm.stood_still, self._presence.stood_still)
             await self._stopping.wait()
             self.work.leaving = True  # nobody's round shall begin with this peer

@@ -19,6 +19,7 @@ from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
 from peer.credited import Receipt, receipts_of
 from peer.daemon import Daemon
 from peer.departure import Departure
+from peer.energy.meter import EnergyMeter, rapl_here
 from peer.files import set_aside
 from peer.join_request import JoinRequest
 from peer.journal import Journal
@@ -105,7 +106,9 @@ async def _take_part(
         sizes = MicroBatches(request.folder, spec.hash(), spec.inner.batch_size, notices)
         resources = Resources(limits, sizes, Disk(limits, request.folder))
         resources.give_way()
-        settings = _settings(request, identity, members, limits, traffic, resources)
+        place = (request.config.state_dir, request.run_id)
+        meter = EnergyMeter(request.config.energy, resources, place, notices, rapl_here())
+        settings = _settings(request, identity, members, limits, traffic, resources, meter)
         admission = Admission(coordinator, identity, members, request.folder, notices)
         await admission.enter(request.invite)
         journal = Journal(request.folder / _JOURNAL)
@@ -216,6 +219,7 @@ def _settings(
     limits: LimitsInForce,
     traffic: Traffic,
     resources: Resources,
+    meter: EnergyMeter,
 ) -> Settings:
     config = request.config
     by_owner = f"its owner makes a link with `coordinator invite create --run {request.run_id}`"
@@ -229,6 +233,7 @@ def _settings(
         limits=limits,
         traffic=traffic,
         resources=resources,
+        energy=meter,
         invitation=by_owner if members.by_invitation else request.invitation,
         export=request.export,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from peer.energy.meter import EnergyMeter
 from peer.limits.in_force import LimitsInForce
 from peer.limits.resources import Resources
 from peer.limits.traffic import Traffic
@@ -23,6 +24,7 @@ class Settings:
     traffic: Traffic
     resources: Resources
     """Held to these limits."""
+    energy: EnergyMeter
     invitation: str
     """The command that another volunteer would type."""
     export: Path | None = None

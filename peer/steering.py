@@ -114,6 +114,7 @@ def _of(daemon: Daemon) -> control_pb2.StatusReply:
     reply = status_reply(snapshot)
     add_outlook(reply, daemon.outlook(), daemon.losses())
     daemon.traffic.describe(reply)
+    daemon.energy.describe(reply)
     reply.name = snapshot.name
     reply.coordinator_state = daemon.reporter.contact.describe(CLOCK.now())
     reply.checkpoint_seconds = daemon.checkpoint_seconds

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 """What the daemon uses is told to the trainer so often, while there is a limit to it."""
-CALM_SECONDS = 5.0
+CALM_SECONDS = 2.0
 """Without a limit it is only counted."""
 MEMORY_SECONDS = 2.0
 DAEMON_NICENESS = 5

@@ -10,11 +10,12 @@ import pytest
 
 from peer.checkpoint_keeper import FoundCheckpoints
 from peer.daemon import Daemon
+from peer.energy.meter import EnergyMeter
 from peer.limits.disk import Disk
 from peer.limits.in_force import LimitsInForce
 from peer.limits.micro_batches import MicroBatches
 from peer.limits.resources import Resources
-from peer.limits.settings import Limits
+from peer.limits.settings import Energy, Limits
 from peer.limits.traffic import Traffic
 from peer.members import Members
 from peer.notices import Notices
@@ -71,7 +72,8 @@ async def test_orders_that_come_with_the_goodbye_are_no_trouble(
     traffic = Traffic(limits, tmp_path, "run", notices)
     sizes = MicroBatches(tmp_path, spec.hash(), spec.inner.batch_size, notices)
     resources = Resources(limits, sizes, Disk(limits, tmp_path))
-    settings = Settings(tmp_path, "anna", options, limits, traffic, resources, "peer join")
+    meter = EnergyMeter(Energy(), resources, (tmp_path, "run"), notices)
+    settings = Settings(tmp_path, "anna", options, limits, traffic, resources, meter, "peer join")
     daemon = Daemon(
         settings,
         metadata,
