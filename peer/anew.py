@@ -13,12 +13,14 @@ from typing import NoReturn
 import psutil
 
 from peer.runtime import RuntimeFolder
+from peer.screen.restoring import restore_terminal
 
 _REAP_SECONDS = 0.5
 
 
 def begin_anew(runtime: RuntimeFolder) -> NoReturn:
     """End what this process has started, and be its beginning again."""
+    restore_terminal()
     sys.stdout.flush()
     sys.stderr.flush()
     children = psutil.Process().children(recursive=True)

@@ -17,6 +17,7 @@ from peer.daemon import Daemon
 from peer.events import Stop
 from peer.resting.rest import Rest
 from peer.runtime import RuntimeFolder
+from peer.screen.restoring import restore_terminal
 from swarmpb.exits import Exit
 
 LEAVE_SECONDS = 5.0
@@ -52,6 +53,7 @@ class Departure:
             print("\nleaving; once more to stop at once", file=sys.stderr, flush=True)
             self.leave()
             await signals.__anext__()
+            restore_terminal()
             self._runtime.close()
             os._exit(Exit.INTERRUPTED)  # trainer and p2pd die with this process
 
@@ -82,6 +84,7 @@ class Departure:
     async def _leave_in_time(self) -> None:
         stop = Stop(0, "left before the round was decided")
         await self._patience(stop, LEAVE_SECONDS, FAREWELL_SECONDS)
+        restore_terminal()
         self._runtime.close()
         os._exit(0)  # whatever the goodbyes hang on: a peer leaves within ten seconds
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 
+from peer.screen.restoring import restore_terminal
 from swarmpb.exits import Exit
 
 
@@ -23,4 +24,5 @@ def end_early_on_signals() -> None:
 
 
 def _end_early(_number: int, _frame: object) -> None:
+    restore_terminal()
     os._exit(Exit.INTERRUPTED)

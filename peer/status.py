@@ -12,8 +12,6 @@ from peer.averaging.coverage import Coverage
 from peer.averaging.links import UNKNOWN, Link, link_message
 from peer.averaging.state import GlobalState
 from peer.events import Phase
-from peer.limits.in_force import LimitsInForce
-from peer.limits.words import limits_set
 from peer.orders import NO_RANK, Rank
 from peer.round_ahead import RoundAhead
 from peer.swarm.reach import UNHEARD, Reach
@@ -208,12 +206,6 @@ def status_reply(snapshot: Snapshot) -> control_pb2.StatusReply:
         reach=snapshot.reach.kind,
         reach_reason=snapshot.reach.reason,
     )
-
-
-def add_limits(reply: control_pb2.StatusReply, limits: LimitsInForce) -> None:
-    """What is set, and what of it holds something back now."""
-    for told, found in ((reply.limits, limits_set(limits.limits)), (reply.acting, limits.acting())):
-        told.extend(control_pb2.ActingLimit(name=it, words=words) for it, words in found.items())
 
 
 def add_outlook(

@@ -13,13 +13,14 @@ from peer.departure import Departure
 from peer.events import Phase
 from peer.join_request import JoinRequest
 from peer.limits.in_force import LimitsInForce
+from peer.limits.words import add_limits
 from peer.notices import Notices
 from peer.reloading import reload
 from peer.resting.lookout import Lookout
 from peer.resting.pause_file import save_pause
 from peer.resting.rest import Pause, clock_text, rest_for_pause
 from peer.runtime import state_folder_error
-from peer.status import add_limits, add_outlook, status_reply
+from peer.status import add_outlook, status_reply
 from peer.swarm.clock import CLOCK
 from swarmpb.v1 import control_pb2
 from swarmpb.version import SOFTWARE_VERSION
@@ -92,6 +93,7 @@ class LivePeer:
                 reason="looking for the run",
                 train_loss=float("nan"),
                 checkpoint_seconds=float("nan"),
+                next_cut_seconds=float("nan"),
             )
         else:
             reply = _of(daemon)
@@ -100,7 +102,6 @@ class LivePeer:
         reply.coordinator = self._request.config.coordinator
         reply.daemon_rss_bytes = _resident(os.getpid())
         reply.version = SOFTWARE_VERSION
-        reply.next_cut_seconds = reply.next_cut_seconds or float("nan")
         add_limits(reply, self._limits)
         if self._notices is not None:
             reply.notices.extend(self._notices.current())

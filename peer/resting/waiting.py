@@ -13,6 +13,7 @@ import psutil
 from peer.control import serve_control
 from peer.join_request import JoinRequest
 from peer.limits.in_force import LimitsInForce
+from peer.limits.words import add_limits
 from peer.reloading import reload
 from peer.resting.lookout import Lookout, until_next_look
 from peer.resting.pause_file import end_pause, save_pause
@@ -72,7 +73,7 @@ class RestingPeer:
 
     def status(self) -> control_pb2.StatusReply:
         nan = float("nan")
-        return control_pb2.StatusReply(
+        reply = control_pb2.StatusReply(
             run_id=self._request.run_id,
             pid=os.getpid(),
             phase="paused" if self.rest.paused else "resting",
@@ -88,6 +89,8 @@ class RestingPeer:
             next_cut_seconds=nan,
             version=SOFTWARE_VERSION,
         )
+        add_limits(reply, self._limits)
+        return reply
 
     def _paused(self, pause: Pause | None) -> str:
         self._lookout.pause = pause

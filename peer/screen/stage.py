@@ -1,8 +1,4 @@
-"""A screen on the user's terminal, from when it is opened to when it is closed, whatever happens.
-
-Who ends or replaces this process without taking it down (`os._exit`, `os.exec…`) calls
-`restore_terminal` before.
-"""
+"""A screen on the user's terminal: it is closed again, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -13,14 +9,13 @@ import time
 from rich.console import Console
 
 from peer.screen.frame import Scene, frame
+from peer.screen.restoring import restore_at_end, restored
 from peer.screen.said import Said
 from peer.screen.terminal import Terminal, encoding_of
 from swarmpb.v1 import control_pb2
 
 _CANNOT_SHOW_BRAILLE = frozenset({"linux", "vt100", "vt220", "ansi"})
 """Terminals whose letters are few, whatever the encoding is."""
-_open: list[Stage] = []
-"""The one that is open: a process has one terminal."""
 
 
 class Stage:
@@ -66,7 +61,7 @@ class Stage:
             sys.stdout.flush()
             self._said.begin()
             self._terminal.take()
-            _open.append(self)
+            restore_at_end(self.close)
 
     def draw(self, status: control_pb2.StatusReply, keys: tuple[str, ...], trouble: str) -> None:
         """Show this moment."""
@@ -84,8 +79,7 @@ class Stage:
 
     def close(self) -> None:
         """Give the terminal back, and say what was said meanwhile."""
-        if self in _open:
-            _open.remove(self)
+        restored(self.close)
         self._terminal.give_back()
         self._said.end()
 
@@ -93,9 +87,3 @@ class Stage:
         """Close it for good."""
         self.close()
         self._terminal.close()
-
-
-def restore_terminal() -> None:
-    """Give the terminal back, should a screen be open; before a process ends or becomes another."""
-    for stage in [*_open]:
-        stage.close()

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from peer.control import ask_status
+from peer.runtime import running
 from peer.screen.show import REDRAW_SECONDS, Show
 from peer.screen.words import duration
 from swarmpb.exits import UserError
@@ -62,8 +63,10 @@ class _Seen:
         while True:
             try:
                 self.status = await _ask(folder)
-            except UserError as error:
-                self._why = str(error).partition(";")[0]
+            except UserError:
+                self._why = (
+                    "the peer does not answer" if running(folder) else "no peer runs here now"
+                )
             else:
                 self._why, self._told_at = "", self._now()
             await anyio.sleep(REDRAW_SECONDS)

@@ -79,7 +79,7 @@ def speed(status: control_pb2.StatusReply) -> str:
 
 def peers(status: control_pb2.StatusReply) -> str:
     """How many, and how they get through to this one."""
-    if rests(status):
+    if rests(status) or not status.peers:
         return ""
     reach = f", {one_line(status.reach)}" if status.reach else ""
     return f"{status.peers} live{reach}"
@@ -121,7 +121,8 @@ def merged(status: control_pb2.StatusReply) -> str:
 
 def checkpoint(status: control_pb2.StatusReply) -> str:
     """How old the newest one is: what a power cut would cost."""
-    return "" if rests(status) and not status.checkpoint_seconds else age(status.checkpoint_seconds)
+    known = math.isfinite(status.checkpoint_seconds) and status.checkpoint_seconds > 0
+    return "" if rests(status) and not known else age(status.checkpoint_seconds)
 
 
 def memory(status: control_pb2.StatusReply) -> str:
