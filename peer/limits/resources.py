@@ -62,6 +62,7 @@ class Resources:
         self._guard = MemoryGuard()
         self._memory_at = 0.0
         limits.on_change.append(self._changed)
+        limits.on_slow.append(self._slowed)
 
     def give_way(self) -> None:
         """Have this process, and children that it starts later, let others go first."""
@@ -78,10 +79,11 @@ class Resources:
         """For a trainer, now."""
         limits = self._limits.limits
         ours = resident(os.getpid())
+        slowed_to, here = self._limits.slowed_to, processors_here()
         return Allow(
-            threads=threads_allowed(limits, processors_here()),
-            processors=(limits.processor or 0.0) * processors_here(),
-            accelerator=limits.accelerator or 1.0,
+            threads=threads_allowed(limits, here),
+            processors=processor_time(limits, here, slowed_to),
+            accelerator=(limits.accelerator or 1.0) * slowed_to,
             accelerator_memory=int(limits.accelerator_memory or 0),
             memory=_for_vectors(limits.memory, self._base),
             held=max(0, ours.private + ours.shared - self._base),
@@ -119,6 +121,10 @@ class Resources:
         if (trainer := self.trainer()) is not None:
             self._tell(trainer, self.allow())
             self.started(trainer)
+
+    def _slowed(self) -> None:
+        if (trainer := self.trainer()) is not None:
+            self._tell(trainer, self.allow())
 
     def _tell(self, trainer: Trainer, what: Allow | UsedElsewhere) -> None:
         try:
@@ -182,6 +188,18 @@ def threads_allowed(limits: Limits, processors: int) -> int:
     if limits.processor is None:
         return limits.threads
     return min(limits.threads, max(1, math.ceil(limits.processor * processors - 1e-9)))
+
+
+def processor_time(limits: Limits, processors: int, slowed_to: float) -> float:
+    """How many processors may be busy on average; 0: as many as there are threads.
+
+    slowed_to: the share of its time that a trainer may compute on a machine that gets too hot.
+    """
+    allowed = (limits.processor or 0.0) * processors
+    if slowed_to >= 1:
+        return allowed
+    threads = threads_allowed(limits, processors)
+    return slowed_to * (min(allowed, threads) if allowed else threads)
 
 
 def _for_vectors(limit: float | None, base: int) -> int:

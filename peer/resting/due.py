@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import lru_cache
 
 from peer.limits.hours import Hours, parse_hours
@@ -76,11 +76,18 @@ def _outside_hours(limits: Limits, sight: Sight, held: _Held) -> Iterator[Cause]
     hours = hours_of(limits)
     if hours is None or hours.allows(sight.local):
         return
-    change = hours.next_change(sight.local)
+    local = sight.local.replace(second=0, microsecond=0)
+    change = _next_change(hours, local.replace(tzinfo=None), local.fold, local.tzinfo)
     until = None if change is None else change.timestamp()
     when = "" if until is None else f"; until {clock_text(until, sight.now, sight.local.tzinfo)}"
     words = f"outside the hours you allow (limits.hours = {hours.describe()}){when}"
     yield Cause("hours", words, until)
+
+
+@lru_cache(maxsize=4)
+def _next_change(hours: Hours, local: datetime, fold: int, zone: tzinfo | None) -> datetime | None:
+    """Asked every second, it changes every minute at most."""
+    return hours.next_change(local.replace(fold=fold, tzinfo=zone))
 
 
 def _data_used_up(limits: Limits, sight: Sight, held: _Held) -> Iterator[Cause]:
@@ -165,7 +172,8 @@ _LOOKS: tuple[Callable[[Limits, Sight, _Held], Iterator[Cause]], ...] = (
 
 
 def _unseen(name: str, why: str) -> Cause:
-    return Cause(name, f"{why} (limits.{name}): take this limit away to train", None)
+    words = f"{why} (limits.{name}); `peer config unset limits.{name}` lets it train all the same"
+    return Cause(name, words, None)
 
 
 def _lingering(name: str, words: str, sight: Sight, held: _Held) -> Iterator[Cause]:

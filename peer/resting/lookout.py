@@ -70,7 +70,8 @@ class Lookout:
         limits, now = self._limits.limits, self._steady()
         if self._observing.due(limits, now):
             look = self._observing.look
-            await anyio.to_thread.run_sync(look, limits, now, self._wall())
+            # a desktop that hangs does not keep this peer from leaving
+            await anyio.to_thread.run_sync(look, limits, now, self._wall(), abandon_on_cancel=True)
         if self._cooling is not None:
             self._cool(limits)
 

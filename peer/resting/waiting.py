@@ -40,6 +40,7 @@ class RestingPeer:
         self._limits = limits
         self._lookout = lookout
         self._since = time.monotonic()
+        self._process = psutil.Process()
 
     def pause(self, seconds: float) -> str:
         pause = Pause(time.time() + seconds if seconds else None)
@@ -83,7 +84,7 @@ class RestingPeer:
             uptime_seconds=time.monotonic() - self._since,
             coordinator=self._request.config.coordinator,
             coordinator_state="not asked while resting",
-            daemon_rss_bytes=psutil.Process().memory_info().rss,
+            daemon_rss_bytes=self._process.memory_info().rss,
             train_loss=nan,
             checkpoint_seconds=nan,
             next_cut_seconds=nan,

@@ -18,6 +18,8 @@ from peer.limits.cooling import (
     Cooling,
     cooled,
 )
+from peer.limits.resources import processor_time
+from peer.limits.settings import Limits
 
 LIMIT = 80.0
 LOOK = 5.0
@@ -99,6 +101,15 @@ def test_where_something_else_heats_it_rests_in_the_end() -> None:
 def test_far_above_the_limit_it_rests_at_once() -> None:
     assert cooled(Cooling(), LIMIT + DANGER + 0.1, LIMIT, LOOK).in_vain
     assert not cooled(Cooling(), LIMIT + DANGER, LIMIT, LOOK).in_vain
+
+
+def test_a_slowed_trainer_gets_that_share_of_the_processors_it_would_use() -> None:
+    free, held = Limits(threads=3), Limits(threads=3, processor=0.5)
+    assert processor_time(free, 4, 1.0) == 0.0, "as many as there are threads"
+    assert processor_time(free, 4, 0.5) == 1.5
+    assert processor_time(held, 4, 1.0) == 2.0
+    assert processor_time(held, 4, 0.5) == 1.0
+    assert processor_time(Limits(threads=1, processor=0.9), 4, 0.5) == 0.5
 
 
 def test_a_night_of_sleep_is_no_look_of_eight_hours() -> None:

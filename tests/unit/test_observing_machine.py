@@ -57,7 +57,7 @@ def test_each_is_looked_at_in_its_own_time() -> None:
         if observing.due(limits, float(second)):
             observing.look(limits, float(second), WALL + second)
     counted = {it: seen.asked.count(it) for it in sorted(set(seen.asked))}
-    assert counted == {"battery": 30, "data": 2, "heat": 12, "idle": 12, "running": 30}
+    assert counted == {"battery": 30, "data": 6, "heat": 12, "idle": 12, "running": 30}
 
 
 def test_a_limit_that_is_set_is_looked_at_now() -> None:

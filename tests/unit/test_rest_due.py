@@ -191,8 +191,8 @@ def test_a_short_patience_with_use_still_gives_a_minute() -> None:
 def test_where_use_cannot_be_seen_it_never_trains_and_says_what_to_do() -> None:
     peer = machine(idle_after="5 min").sees(idle_seconds=None)
     assert peer.reason == (
-        "it cannot be seen here whether somebody uses this machine (limits.idle_after): "
-        "take this limit away to train"
+        "it cannot be seen here whether somebody uses this machine (limits.idle_after); "
+        "`peer config unset limits.idle_after` lets it train all the same"
     )
     peer.limits = Limits()
     assert peer.look().trains
