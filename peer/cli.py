@@ -14,6 +14,7 @@ from swarmpb.exits import Exit, UserError
 from swarmpb.version import SOFTWARE_VERSION
 
 _COMMANDS = (
+    "completion",
     "config",
     "finish",
     "id",
