@@ -28,6 +28,7 @@ _COMMANDS = (
     "runs",
     "service",
     "status",
+    "support-bundle",
 )
 
 

@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -280,6 +280,24 @@ class _File:
             if self._connection.in_transaction:  # a full disk may have ended it already
                 self._connection.execute("ROLLBACK")
             raise
+
+
+def newest(path: Path, most: int) -> tuple[int, list[Told]]:
+    """How many rows a file has, and the newest, for whoever only looks. `ValueError` if damaged."""
+    if not path.exists():
+        return 0, []
+    waiting = path.with_name(path.name + "-wal")
+    # a look must not leave files behind where no peer has any
+    how = "mode=ro" if waiting.exists() else "immutable=1"
+    try:
+        where = f"{path.absolute().as_uri()}?{how}"
+        with closing(sqlite3.connect(where, uri=True, timeout=1.0)) as file:
+            (count,) = file.execute("SELECT count(*) FROM told").fetchone()
+            query = "SELECT sort, content FROM told ORDER BY number DESC LIMIT ?"
+            rows = file.execute(query, (most,)).fetchall()
+        return count, [_SORTS[sort].FromString(data) for sort, data in rows]
+    except (sqlite3.Error, DecodeError, IndexError, TypeError) as error:
+        raise ValueError(f"the journal cannot be read: {error}") from error
 
 
 def _read(file: _File, after: int, most: int, into: list[Row]) -> None:

@@ -86,10 +86,11 @@ def facts(status: control_pb2.StatusReply) -> dict[str, Any]:
 
     Bytes as hex; a number that is none, and what nobody knows, as null.
     """
-    return _values(status)
+    return values_of(status)
 
 
-def _values(message: Message) -> dict[str, Any]:
+def values_of(message: Message) -> dict[str, Any]:
+    """A message's fields as JSON values, as above."""
     return {
         field.name: None
         if field.has_presence and not message.HasField(field.name)
@@ -102,7 +103,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Message):
-        return _values(value)
+        return values_of(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(it) for it in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -23,7 +23,7 @@ _BASE_UNITS = {
     **dict.fromkeys(("limits.processor", "limits.accelerator"), "share"),
     **dict.fromkeys(("limits.memory", "limits.accelerator_memory", "limits.disk"), "bytes"),
     **dict.fromkeys(("limits.upload", "limits.download"), "bit/s"),
-    "limits.data_per_month": "bytes",
+    **dict.fromkeys(("limits.disk_free", "limits.data_per_month"), "bytes"),
     "limits.idle_after": "s",
 }
 """In which amounts are told to scripts."""
@@ -72,7 +72,7 @@ def get(key: str | None, as_json: bool) -> None:
 
     if key is not None:
         require_known(key)
-    rows = _rows(known_keys() if key is None else [key])
+    rows = settings_rows(known_keys() if key is None else [key])
     if as_json:
         click.echo(json.dumps(rows if key is None else rows[0], indent=2))
         return
@@ -126,7 +126,7 @@ def unset(key: str, state_dir: Path | None) -> None:
     _tell(key, change.remaining, state_dir)
 
 
-def _rows(keys: list[str]) -> list[dict[str, Any]]:
+def settings_rows(keys: list[str]) -> list[dict[str, Any]]:
     """Each key with what holds, in words too, and where it was set."""
     from peer.config import ENVIRONMENT, settings_of, validated
 
@@ -163,8 +163,17 @@ def _text(key: str, value: Any) -> str:
         return _UNSET.get(key, "no limit" if key.startswith("limits.") else "not set")
     if isinstance(value, (list, tuple)):
         return ", ".join(str(it) for it in value)
+    if isinstance(value, float) and key in _BASE_UNITS:  # a default
+        return _with_unit(value, _BASE_UNITS[key])
     unit = _UNITS.get(key, "")
     return f"{value} {unit.removesuffix('s') if value == 1 else unit}".rstrip()
+
+
+def _with_unit(value: float, unit: str) -> str:
+    from peer.limits.units import bytes_text, rate_text, seconds_text, share_text
+
+    writers = {"bytes": bytes_text, "bit/s": rate_text, "s": seconds_text, "share": share_text}
+    return writers[unit](value)
 
 
 def _tell(key: str, remaining: tuple[str, ...], state_dir: Path | None) -> None:

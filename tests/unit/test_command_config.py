@@ -196,6 +196,7 @@ def test_every_amount_is_told_to_scripts_with_its_unit(file: Path) -> None:
     amounts = {key for key in known_keys() if _has_unit(key)}
     assert {"limits.upload", "limits.disk", "limits.idle_after"} <= amounts
     assert all(rows[key]["unit"] for key in amounts)
+    assert rows["limits.disk_free"]["text"] == "1 GB", "a default is told with its unit, too"
 
 
 def test_a_variable_that_comes_first_is_pointed_out(

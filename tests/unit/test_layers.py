@@ -46,6 +46,7 @@ PURE = {
     "peer.service.launchd",
     "peer.service.outcomes",
     "peer.service.systemd",
+    "peer.support.hiding",
     "peer.limits.memory_guard",
     "peer.training.allowance",
     "peer.training.lease_queue",
