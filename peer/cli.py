@@ -16,6 +16,7 @@ from swarmpb.version import SOFTWARE_VERSION
 _COMMANDS = (
     "completion",
     "config",
+    "doctor",
     "finish",
     "id",
     "join",

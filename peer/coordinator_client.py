@@ -36,6 +36,8 @@ class CoordinatorClient:
         self._channel: grpc.aio.Channel | None = None
         self._stub: coordinator_pb2_grpc.CoordinatorAsyncStub
         self._connecting = anyio.Lock()
+        self.clock_ahead: float | None = None
+        """Seconds that this machine's time is ahead of the coordinator's, as `run` found."""
 
     async def _connected(self) -> coordinator_pb2_grpc.CoordinatorAsyncStub:
         """The stub, after the coordinator's certificate was compared with the link's fingerprint.
@@ -75,10 +77,19 @@ class CoordinatorClient:
         except grpc.aio.AioRpcError as error:
             raise self._explain(error, run_id) from error
         answered = CLOCK.now()
+        self.clock_ahead = (asked + answered) / 2 - info.server_time_ms / 1000
         # the version first: what another one means by its fields is not known
         published = check_published(info, run_id)
         check_clock(info.server_time_ms, asked, answered)
         return published
+
+    async def progress(self, run_id: str) -> coordinator_pb2.RunProgress:
+        """How far a run is and who trains it, not checked; raises as `run` does."""
+        request = coordinator_pb2.GetRunRequest(run_id=run_id)
+        try:
+            return await (await self._connected()).GetProgress(request, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise self._explain(error, run_id) from error
 
     async def report(
         self, identity: PeerIdentity, report: coordinator_pb2.ProgressReport

@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     help="Write the model to this folder when the run reaches its target.",
 )
 @click.option("--detach", is_flag=True, help="In the background; `peer status --watch` shows it.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Join nothing: say whether this machine would help, as `peer doctor` does.",
+)
 @limit_options
 @click.pass_obj
 def join(
@@ -49,8 +54,9 @@ def join(
     run_id: str | None,
     export: Path | None,
     detach: bool,
+    dry_run: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Take part in a run until it ends or you press Ctrl-C.
 
     LINK is what the run's owner gave you; it says where the coordinator is, how to know that it is
@@ -72,14 +78,21 @@ def join(
     config = load_config(settings)
     prepare(debug)
     invite = link.invite if link else ""
+    if dry_run:
+        from peer.commands.doctor import examine
+        from peer.doctor.looking import Question
+        from peer.local_runs import run_folder
+
+        return examine(Question(config, run_id, run_folder(config.state_dir, run_id), invite))
     where = export.absolute() if export else None
     request = JoinRequest(run_id, config, where, invite, settings)
     if detach:
         _start_detached(request)
-        return
+        return 0
     stop = _take_part(request)
     click.echo(f"stopped: {stop}")
     end_at_once()
+    return 0
 
 
 def _start_detached(request: JoinRequest) -> None:

@@ -19,6 +19,7 @@ import psutil
 
 from peer.training.data import END, Text
 from peer.training.failure import TrainerFailure
+from peer.training.text_cache import text_path
 from swarmpb.spec import Download
 
 _PIECE = 1 << 20
@@ -39,8 +40,7 @@ def downloaded(
     cannot be had or the folder cannot be written; disk, before anything is fetched, if that
     takes more than `room` (bytes; -1: not known).
     """
-    names = "".join(download.sha256 for download in downloads)
-    path = cache / f"{hashlib.sha256(names.encode()).hexdigest()}.text"
+    path = text_path(downloads, cache)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         _remove_orphans(cache)

@@ -37,6 +37,7 @@ class Exit(IntEnum):
     BANNED = 33
     NOT_ENOUGH_DISK = 34
     SERVICE = 35
+    NOT_HELPFUL = 36
     INTERRUPTED = 130
 
 
