@@ -27,9 +27,8 @@ class Allowance:
 
     def used(self, seconds: float, now: float) -> None:
         """So much was used since this was last told."""
-        self._accrue(now)
-        if self._rate is not None:
-            self._level = max(self._level - seconds, -self._rate * WINDOW_SECONDS)
+        # what came in meanwhile was for this use: only the rest is what may be saved
+        self._accrue(now, seconds)
 
     def wait_seconds(self, now: float) -> float:
         """For how long to hold still; 0: go on."""
@@ -40,7 +39,8 @@ class Allowance:
     def _most(self) -> float:
         return (self._rate or 0.0) * SAVED_SECONDS
 
-    def _accrue(self, now: float) -> None:
+    def _accrue(self, now: float, used: float = 0.0) -> None:
         if self._rate is not None:
-            self._level = min(self._level + self._rate * max(0.0, now - self._at), self._most)
+            level = self._level + self._rate * max(0.0, now - self._at) - used
+            self._level = max(min(level, self._most), -self._rate * WINDOW_SECONDS)
         self._at = now

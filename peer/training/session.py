@@ -72,7 +72,7 @@ class Session:
         """
         throttle = self._bounds.throttle
         began = time.monotonic()
-        with throttle.accelerated():
+        with throttle.computing():
             done = self._inner.advance()
         now = time.monotonic()
         self._inner.resize(self._pace.took(now - began, now, throttle.response_seconds))

@@ -56,7 +56,7 @@ class Throttle:
         return max(self._processor.wait_seconds(now), self._accelerator.wait_seconds(now))
 
     @contextmanager
-    def accelerated(self) -> Iterator[None]:
+    def computing(self) -> Iterator[None]:
         """What is computed meanwhile counts as the accelerator's time, until it is done."""
         began = time.monotonic()
         yield

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from tests.benchmarks.limits_machine import disk_rows, memory_rows, processor_rows
 from tests.benchmarks.limits_network import download_rows, upload_rows
 from tests.benchmarks.limits_report import HEADER, Row, line
 
 MEASURED: dict[str, Callable[[bool], Iterator[Row]]] = {
     "upload": upload_rows,
     "download": download_rows,
+    "processor": processor_rows,
+    "memory": memory_rows,
+    "disk": disk_rows,
 }
 """By limit, what yields its rows; told whether they are to be few."""
 

@@ -19,14 +19,26 @@ def test_who_used_more_than_came_in_waits_until_it_has() -> None:
     allowance = Allowance(0.0)
     allowance.set_rate(0.5, 0.0)
     allowance.used(1.0, 1.0)
-    saved = 0.5 * SAVED_SECONDS
-    assert allowance.wait_seconds(1.0) == pytest.approx((1.0 - saved) / 0.5)
-    assert allowance.wait_seconds(3.0) == 0
+    assert allowance.wait_seconds(1.0) == pytest.approx(1.0), "half a second of use is to come in"
+    assert allowance.wait_seconds(2.0) == 0
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.5, 2.0])
+def test_however_long_one_use_takes_the_rate_is_kept(seconds: float) -> None:
+    allowance, now, used = Allowance(0.0), 0.0, 0.0
+    allowance.set_rate(0.25, now)
+    while now < 100.0:
+        now += seconds
+        used += seconds
+        allowance.used(seconds, now)
+        now += allowance.wait_seconds(now)
+    assert used / now == pytest.approx(0.25, rel=0.03)
 
 
 def test_what_was_not_used_for_an_hour_is_no_burst_later() -> None:
     allowance = Allowance(0.0)
     allowance.set_rate(1.0, 0.0)
+    allowance.wait_seconds(3600.0)
     allowance.used(1.0, 3600.0)
     assert allowance.wait_seconds(3600.0) == pytest.approx(1.0 - SAVED_SECONDS)
 
