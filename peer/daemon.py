@@ -88,7 +88,7 @@ class Daemon:
         self._spec = spec
         reach = ReachWatch(metadata.initial_peers, notices)
         self._swarm = SwarmLife(spec, self.work, connect, self._post, members, reach)
-        self._swarm.history.links.allowance = settings.traffic.allowance
+        self._swarm.history.links.user = settings.traffic
         self._trainers = TrainerSupervisor(
             spec.canonical(), settings.trainer, settings.resources, self.work, self._post
         )

@@ -21,12 +21,13 @@ from peer.averaging.answers import (
     silence_seconds,
 )
 from peer.averaging.codec_names import codec_named
-from peer.averaging.codecs import FlatVector
+from peer.averaging.codecs import Codec, FlatVector
 from peer.averaging.feedback import ErrorFeedback, Work
 from peer.averaging.links import FASTEST, Link
 from peer.averaging.malformed import Malformed
 from peer.averaging.manifest import ManifestPart
 from peer.averaging.methods import EXCHANGE
+from peer.averaging.own_codec import accepted
 from peer.averaging.owner import PartOwner
 from peer.averaging.parts import HeldPart, Part
 from peer.averaging.roster import Roster
@@ -62,11 +63,18 @@ class Exchange:
     """This member's side of one exchange: what it sends, what it holds in the end."""
 
     def __init__(
-        self, network: Network, roster: Roster, work: Work, feedback: ErrorFeedback
+        self,
+        network: Network,
+        roster: Roster,
+        work: Work,
+        feedback: ErrorFeedback,
+        sends_with: Codec | None = None,
     ) -> None:
+        """sends_with: the codec of this member's own parts; None for the roster's."""
         self.roster = roster
         self.work = work
         self.codec = codec_named(roster.codec)
+        self._sends_with = sends_with or self.codec
         self.traffic = Traffic()
         self._network = network
         self._own = roster.index(network.peer_id)
@@ -160,10 +168,13 @@ class Exchange:
 
     async def _upload(self, stream: Stream, parts: Sequence[Part], seconds: float) -> None:
         try:
-            await stream.send(swarm_pb2.Upload(attempt=self.roster.attempt), seconds)
+            stronger = "" if self._sends_with is self.codec else self._sends_with.name
+            upload = swarm_pb2.Upload(attempt=self.roster.attempt, codec=stronger)
+            await stream.send(upload, seconds)
             try:
                 for part in parts if self.roster.tokens[self._own] else ():
-                    await stream.send_data(memoryview(await self._encode(part)), seconds)
+                    data = await self._encode(self._sends_with, part)
+                    await stream.send_data(memoryview(data), seconds)
             except ValueError as error:
                 # this peer's own values are no numbers to send: the owner leaves it out
                 self.unsendable = str(error)
@@ -191,15 +202,15 @@ class Exchange:
         if isinstance(error, Unreachable):
             self.lost.add(owner)
 
-    async def _encode(self, part: Part) -> bytearray:
-        return await anyio.to_thread.run_sync(self.work.encode, self.codec, part)
+    async def _encode(self, codec: Codec, part: Part) -> bytearray:
+        return await anyio.to_thread.run_sync(self.work.encode, codec, part)
 
     # ---- as an owner -------------------------------------------------------------------
 
     async def _offer_own(self) -> None:
         for owned in self.owned if self.roster.tokens[self._own] else ():
             try:
-                owned.offer(self._own, await self._encode(owned.part))
+                owned.offer(self._own, await self._encode(self.codec, owned.part))
             except ValueError as error:
                 self.unsendable = str(error)
                 owned.leave_out(self._own, f"refused: {error}")
@@ -218,19 +229,26 @@ class Exchange:
         for owned in self.owned:
             owned.leave_out(member, reason)
 
-    async def serve(self, caller: str, stream: Stream, seconds: float) -> None:
-        """As an owner: take a member's parts and answer each, both at once."""
+    async def serve(self, caller: str, stream: Stream, seconds: float, announced: str = "") -> None:
+        """As an owner: take a member's parts and answer each, both at once.
+
+        announced: the codec that the member names for its parts; empty for the roster's.
+        """
         if not self.owned or caller not in self.roster.members:
             raise Refused("not an owner for this caller")
         member = self.roster.index(caller)
         if member in self._uploading:
             raise Refused("this member is served already")
+        codec = accepted(announced, self.codec)
+        if codec is None:
+            self._leave_out(member, "refused: a codec that is not taken here")
+            raise Refused(f"no codec for this run: {announced[:20]!r}")
         self._uploading.add(member)
         refusals: list[Refused] = []
 
         async def take_upload() -> None:
             try:
-                await self._take_upload(member, stream, silence_seconds(seconds))
+                await self._take_upload(member, stream, silence_seconds(seconds), codec)
             except Refused as refusal:
                 refusals.append(refusal)
                 tasks.cancel_scope.cancel()
@@ -246,16 +264,16 @@ class Exchange:
         if refusals:
             raise refusals[0]
 
-    async def _take_upload(self, member: int, stream: Stream, silence: float) -> None:
+    async def _take_upload(self, member: int, stream: Stream, silence: float, codec: Codec) -> None:
         began = anyio.current_time()
         try:
             for owned in self.owned if self.roster.tokens[member] else ():
-                size = self.codec.encoded_bytes(owned.part.values)
+                size = codec.encoded_bytes(owned.part.values)
                 data = bytearray(size)
                 received = await stream.receive_data(memoryview(data), silence)
                 if received < size:
                     raise Refused(f"{received} bytes instead of {size}")
-                owned.offer(member, data)
+                owned.offer(member, data, codec)
             self.traffic.downloads[member] = rate(stream.received, anyio.current_time() - began)
             if await stream.receive(silence) is not None:
                 raise Refused("more than the parts")

@@ -80,19 +80,23 @@ class ErrorFeedback:
     def restore(self, arrays: Mapping[str, FlatVector], values: int) -> None:
         """Take what `arrays` gave up; what does not fit a vector of shape (values,) is left out."""
         self.forget()
-        for name, vector in arrays.items() if self._lossy else ():
+        for name, vector in arrays.items():
             if vector.dtype != np.float32 or not np.isfinite(vector).all():
                 continue
             if name == _SENT and vector.shape == (values,):
                 self._sent = vector
-            elif place := _ANSWERED_PLACE.fullmatch(name):
+            elif self._lossy and (place := _ANSWERED_PLACE.fullmatch(name)):
                 start, stop = int(place[1]), int(place[2])
                 if stop <= values and vector.shape == (stop - start,):
                     self._answered[start, stop] = vector
 
-    def work(self, base: FlatVector, cut: FlatVector) -> Work:
-        """What to send for global parameters theta and local ones phi, shape (n,) each."""
-        return Work(base, cut, self._sent, self._lossy)
+    def work(self, base: FlatVector, cut: FlatVector, lossy: bool = False) -> Work:
+        """What to send for global parameters theta and local ones phi, shape (n,) each.
+
+        lossy: with a codec that loses something, whatever the run's does.
+        """
+        # what a lossy one has lost before is settled by this, too
+        return Work(base, cut, self._sent, self._lossy or lossy or self._sent is not None)
 
     def of_answers(self, part: Part) -> FlatVector | None:
         """What earlier answers for a part's values have lost, shape (values,)."""

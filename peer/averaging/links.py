@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -85,6 +85,16 @@ def _at_most(rate: int, limit: float) -> int:
     return max(SLOWEST, min(rate or FASTEST, int(limit)))
 
 
+class User:
+    """Has a say in what this peer does with its network; this one allows everything."""
+
+    def allowance(self) -> Allowance:
+        return NO_LIMIT
+
+    def sends_with(self, codec: str) -> None:
+        """Its own parts travel with this codec in place of the run's; empty: with the run's."""
+
+
 class LinkMeter:
     """A peer's link from the exchanges that it took part in: the best of the last few.
 
@@ -93,8 +103,7 @@ class LinkMeter:
     """
 
     def __init__(self) -> None:
-        self.allowance: Callable[[], Allowance] = lambda: NO_LIMIT
-        """What the user allows now."""
+        self.user = User()
         self._seen: deque[Link] = deque(maxlen=REMEMBERED_EXCHANGES)
 
     def add(self, seen: Link) -> None:
@@ -108,7 +117,7 @@ class LinkMeter:
             max((seen.upload for seen in self._seen), default=0),
             max((seen.download for seen in self._seen), default=0),
         )
-        return self.allowance().of(shown)
+        return self.user.allowance().of(shown)
 
 
 def parse_link(message: swarm_pb2.Link) -> Link:

@@ -26,6 +26,7 @@ class PartOwner:
         self._codec = codec
         self._residual = residual
         self._offered: dict[int, Bytes] = {}
+        self._sent_with: dict[int, Codec] = {}
         self._left_out: dict[int, str] = {}
         self._given_up: dict[int, float] = {}
         """When, by the event loop's clock."""
@@ -34,23 +35,28 @@ class PartOwner:
         if not self._waiting:
             self._complete.set()
 
-    def offer(self, member: int, data: Bytes) -> None:
-        """Take a member's bytes, or leave the member out and say why."""
-        problem = self._codec.objection(data, self.part.values)  # less than a thread would cost
+    def offer(self, member: int, data: Bytes, sent_with: Codec | None = None) -> None:
+        """Take a member's bytes, or leave the member out and say why.
+
+        sent_with: the codec that they are in; None for the roster's.
+        """
+        codec = sent_with or self._codec
+        problem = codec.objection(data, self.part.values)  # less than a thread would cost
         if member not in self._waiting:
             self._note_late(member)
             return  # sent twice, or too late: the first word stands
         if problem:
-            self._left_out[member] = f"refused: {problem}{self._which(data)}"
+            self._left_out[member] = f"refused: {problem}{self._which(codec, data)}"
         else:
             self._offered[member] = data
+            self._sent_with[member] = codec
         self._settle(member)
 
-    def _which(self, data: Bytes) -> str:
+    def _which(self, codec: Codec, data: Bytes) -> str:
         """Which parameter it is that may not be used, if that can be told."""
-        if len(data) != self._codec.encoded_bytes(self.part.values):
+        if len(data) != codec.encoded_bytes(self.part.values):
             return ""
-        at = first_unsound(self._codec, data, self.part.values)
+        at = first_unsound(codec, data, self.part.values)
         return "" if at is None else f" (parameter {self.part.start + at})"
 
     def _note_late(self, member: int) -> None:
@@ -93,8 +99,9 @@ class PartOwner:
         included = sorted(self._offered)
         weights = self._roster.weights
         contributions = [(self._offered[member], weights[member]) for member in included]
+        senders = [self._sent_with[member] for member in included]
         encoded, self.lost = encoded_mean(
-            self._codec, self.part.values, contributions, self._residual
+            self._codec, self.part.values, contributions, self._residual, senders
         )
         self._offered.clear()
         return HeldPart(tuple(included), self._entries(), encoded)

@@ -79,13 +79,16 @@ def encoded_mean(
     values: int,
     contributions: Sequence[tuple[Bytes, float]],
     residual: FlatVector | None,
+    sent_with: Sequence[Codec] = (),
 ) -> tuple[bytearray, FlatVector | None]:
     """The bytes of sum(w_i x_i) / sum(w_i) + residual, and what the codec lost of it.
 
     contributions: checked bytes of `values` values and a weight above 0 each, at least one;
-    residual: shape (values,), None with an exact codec.
+    residual: shape (values,), None with an exact codec; sent_with: the codec of each contribution,
+    none for `codec`.
     """
     total = sum(weight for _, weight in contributions)
+    senders = sent_with or [codec] * len(contributions)
     out = bytearray(codec.encoded_bytes(values))
     view = memoryview(out)
     lost = None if residual is None else np.empty(values, np.float32)
@@ -94,9 +97,9 @@ def encoded_mean(
         count = where.stop - where.start
         into = mean[:count] if lost is None else lost[where]
         into[:] = 0 if residual is None else residual[where]
-        for data, weight in contributions:
+        for (data, weight), sender in zip(contributions, senders, strict=True):
             decoded = one[:count]
-            codec.decode_slab(data, where.start, decoded)
+            sender.decode_slab(data, where.start, decoded)
             decoded *= np.float32(weight / total)
             into += decoded
         np.clip(into, -MAX_ABSOLUTE, MAX_ABSOLUTE, out=into)

@@ -31,13 +31,9 @@ from peer.averaging.history import History
 from peer.averaging.links import Link, link_message
 from peer.averaging.local import Local, sound_cut
 from peer.averaging.malformed import Malformed
-from peer.averaging.manifest import (
-    Manifest,
-    parse_manifest,
-    report_message,
-    report_of,
-)
+from peer.averaging.manifest import Manifest, parse_manifest, report_message, report_of
 from peer.averaging.missed import MissedRounds
+from peer.averaging.own_codec import choose_codec
 from peer.averaging.parts import HeldPart
 from peer.averaging.roster import ATTEMPT_BYTES, Roster, parse_roster
 from peer.averaging.vigil import wait_while_there
@@ -142,8 +138,10 @@ class Rounds:
     async def exchange(self, attempt: Attempt, roster: Roster) -> Exchange:
         """Trade the parts of an attempt's roster."""
         self.adoption.forget_doubt()  # the cut in doubt from now on is this one
-        work = self.history.feedback.work(attempt.base.parameters, attempt.cut.parameters)
-        exchange = Exchange(self.network, roster, work, self.history.feedback)
+        base, cut = attempt.base.parameters, attempt.cut.parameters
+        codec = choose_codec(self.history.links.user, self.spec.round, base.size)
+        work = self.history.feedback.work(base, cut, codec.lossy)
+        exchange = Exchange(self.network, roster, work, self.history.feedback, codec)
         attempt.exchange, attempt.roster = exchange, roster
         attempt.roster_known.set()
         await exchange.run(self.spec.round.exchange_seconds)
@@ -328,7 +326,7 @@ class Rounds:
             await attempt.roster_known.wait()
         if attempt.exchange is None:
             raise Refused("the roster is not known here")
-        await attempt.exchange.serve(caller, stream, seconds)
+        await attempt.exchange.serve(caller, stream, seconds, first.codec)
 
     async def _on_part(self, caller: str, stream: Stream) -> None:
         await self.archive.serve_parts(self._part, stream, self.deadlines.vote)

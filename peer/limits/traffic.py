@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 import psutil
 
-from peer.averaging.links import NO_LIMIT, Allowance
+from peer.averaging.links import NO_LIMIT, Allowance, User
 from peer.limits.in_force import LimitsInForce
 from peer.limits.month import sustained_rate
 from peer.limits.settings import Limits
@@ -45,7 +45,7 @@ _UNSEEN_RATE = 20_000.0
 """Where sockets are not counted: headers and TLS, and the DHT's chatter in bytes per second."""
 
 
-class Traffic:
+class Traffic(User):
     """`keep` it as long as the peer lives."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Traffic:
         self.shaper = Shaper()
         self.month_bytes = 0
         """Sent and received in this calendar month, all runs."""
-        self.codec = ""
+        self._codec = ""
         """That this peer's own parts were sent with last, if it was not the run's."""
         self._limits = limits
         self._state_dir = state_dir
@@ -116,6 +116,9 @@ class Traffic:
             data = sustained_rate(self._used, limits.data_per_month, time.time())
         return Allowance(_payload(limits.upload, sent), _payload(limits.download, received), data)
 
+    def sends_with(self, codec: str) -> None:
+        self._codec = codec
+
     def describe(self, reply: control_pb2.StatusReply) -> None:
         """What is sent and received now, and what of the month's data is used."""
         reply.upload_bits_per_second, reply.download_bits_per_second = self.rates
@@ -158,7 +161,7 @@ class Traffic:
             return
         budget = bytes_text(limits.data_per_month)
         words = f"{bytes_text(self._used)} of {budget} used this month"
-        how = f"; rounds are sent with {self.codec}" if self.codec else ""
+        how = f"; rounds are sent with {self._codec}" if self._codec else ""
         self._limits.acts("data_per_month", words + how)
 
     # ---- counting ----------------------------------------------------------------------

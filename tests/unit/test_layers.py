@@ -22,6 +22,7 @@ PURE = {
     "peer.averaging.links",
     "peer.averaging.malformed",
     "peer.averaging.manifest",
+    "peer.averaging.own_codec",
     "peer.averaging.parts",
     "peer.averaging.roster",
     "peer.averaging.sparse",

@@ -172,10 +172,12 @@ class Roster(_message.Message):
     def __init__(self, attempt: _Optional[bytes] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., codec: _Optional[str] = ..., parameters: _Optional[int] = ..., members: _Optional[_Iterable[_Union[RosterMember, _Mapping]]] = ..., leader: _Optional[str] = ..., exchange_seconds: _Optional[float] = ...) -> None: ...
 
 class Upload(_message.Message):
-    __slots__ = ("attempt",)
+    __slots__ = ("attempt", "codec")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
     attempt: bytes
-    def __init__(self, attempt: _Optional[bytes] = ...) -> None: ...
+    codec: str
+    def __init__(self, attempt: _Optional[bytes] = ..., codec: _Optional[str] = ...) -> None: ...
 
 class PartAnswer(_message.Message):
     __slots__ = ("waiting", "void", "included", "left_out", "upload")
