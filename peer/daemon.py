@@ -29,7 +29,7 @@ from peer.manifests_told import rosters_of
 from peer.members import Members
 from peer.membership import PeerFacts, Position, SwarmView
 from peer.notices import Notices
-from peer.presence import Presence
+from peer.presence import Presence, times_rarer
 from peer.reach_watch import ReachWatch
 from peer.reporter import Reporter
 from peer.resting.rest import Rest
@@ -101,6 +101,9 @@ class Daemon:
         )
         self._presence = Presence(
             metadata, settings.folder, self.snapshot, self._on_view, notices, members
+        )
+        self._presence.times_rarer = lambda: times_rarer(
+            self.outlook().seconds, settings.traffic.times_rarer()
         )
         self._peer = Peer(
             peer_id=members.own,

@@ -6,6 +6,7 @@ Whoever is known and not in view is dialled again, so that a network that was do
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,7 +27,12 @@ from peer.swarm.reach import likeliest
 log = logging.getLogger(__name__)
 
 VIEW_SECONDS = 0.5
+"""Between two looks at the others' records, when a round is near; each costs kilobytes a peer."""
 PUBLISH_SECONDS = 2.0
+MOST_TIMES_RARER = 8.0
+"""Than that a peer looks whose user allows little data: as often as a record is to be renewed."""
+_FAR_TIMES_RARER = 4.0
+_LOOKS_TO_CUT = 10.0
 DHT_SECONDS = 8.0
 """A look-up or a publication that takes longer is given up, and tried again."""
 MEET_SECONDS = 0.5
@@ -53,6 +59,8 @@ class Presence:
         self._acquaintances = Acquaintances(metadata.initial_peers)
         self._kind = f"record:{metadata.spec.run_id}"
         self._changed = anyio.Event()
+        self.times_rarer: Callable[[], float] = lambda: 1.0
+        """Than usual that this peer should look now."""
         self._sequence = 0
         self._remembered: tuple[str, ...] = ()
 
@@ -106,7 +114,8 @@ class Presence:
                 self._notices.trouble("publish", text)
             else:
                 self._notices.over("publish", "this peer's record is published again")
-            with anyio.move_on_after(PUBLISH_SECONDS):
+            # half of what a record lives for: one may be lost
+            with anyio.move_on_after(min(PUBLISH_SECONDS * self.times_rarer(), RECORD_SECONDS / 3)):
                 await self._changed.wait()
 
     async def keep_looking(self, network: Network) -> None:
@@ -128,7 +137,7 @@ class Presence:
             live = {it.peer_id: likeliest(it.addresses, own) for it in others if it.addresses}
             self._acquaintances.see(live, time.monotonic())
             await self._remember(tuple(live.values()))
-            await anyio.sleep(VIEW_SECONDS)
+            await anyio.sleep(VIEW_SECONDS * self.times_rarer())
 
     async def keep_meeting(self, network: Network) -> str:
         """Dial known peers that are not in view; returns when all have long been out of reach."""
@@ -160,3 +169,15 @@ class Presence:
         else:
             self._remembered = live
             self._notices.over("remember", "the swarm's addresses are kept again")
+
+
+def times_rarer(seconds_to_cut: float, by_limits: float) -> float:
+    """How many times rarer than every half second to look: while the next round is far, and where
+    a user's limits leave little for it.
+
+    seconds_to_cut: NaN where no round is in sight; somebody may be about to come then.
+    """
+    far = 1.0
+    if not math.isnan(seconds_to_cut):
+        far = min(seconds_to_cut / _LOOKS_TO_CUT / VIEW_SECONDS, _FAR_TIMES_RARER)
+    return min(max(far, by_limits, 1.0), MOST_TIMES_RARER)

@@ -40,6 +40,9 @@ _CHATTER_SECONDS = 30.0
 _PAYLOAD_SHARE = 0.93
 """Of what is left beside chatter, the rest being TLS, headers and the words of rounds."""
 _LEAST_SHARE = 0.25
+_CHATTER_SHARE = 0.2
+"""Of what is allowed, for looking after the others."""
+_MOST_RARER = 8.0
 _UNSEEN_FACTOR = 1.06
 _UNSEEN_RATE = 20_000.0
 """Where sockets are not counted: headers and TLS, and the DHT's chatter in bytes per second."""
@@ -54,6 +57,7 @@ class Traffic(User):
         self.shaper = Shaper()
         self.month_bytes = 0
         """Sent and received in this calendar month, all runs."""
+        self._rarer = 1.0
         self._codec = ""
         """That this peer's own parts were sent with last, if it was not the run's."""
         self._limits = limits
@@ -118,6 +122,23 @@ class Traffic(User):
 
     def sends_with(self, codec: str) -> None:
         self._codec = codec
+
+    def times_rarer(self) -> float:
+        """Than usual that this peer should look after the others, so that there is room for more.
+
+        What others ask of it costs about as much, and is not its to choose.
+        """
+        allowance = self.allowance()
+        if allowance == NO_LIMIT:
+            return 1.0
+        limits = self._limits.limits
+        allowed = min(
+            _CHATTER_SHARE * (limits.download or math.inf) / 8, _CHATTER_SHARE * allowance.data
+        )
+        wanted = self._rarer * self._chatter()[1] / allowed if allowed else math.inf
+        # by steps: what is measured lags behind what was changed
+        self._rarer = min(max(wanted, 0.9 * self._rarer, 1.0), 1.1 * self._rarer, _MOST_RARER)
+        return self._rarer
 
     def describe(self, reply: control_pb2.StatusReply) -> None:
         """What is sent and received now, and what of the month's data is used."""
