@@ -16,7 +16,7 @@ from swarmpb.spec import RoundSpec
 GB = 1e9
 FAST = Link(10_000_000, 10_000_000)
 PARAMETERS = 1_000_000
-AT_A_TIME = 10
+ROUNDS_AT_A_TIME = 10
 """Rounds between two looks at what is left."""
 
 
@@ -71,8 +71,9 @@ class Month:
         self.codecs.add(codec.name)
         # it owns next to nothing: its own parts one way, the answers the other
         moved = codec.encoded_bytes(PARAMETERS) + size + self.chatter * seconds
-        self.used += AT_A_TIME * moved
-        self.now += AT_A_TIME * seconds
+        at_a_time = ROUNDS_AT_A_TIME if self.budget > GB else 1
+        self.used += at_a_time * moved
+        self.now += at_a_time * seconds
 
 
 def test_a_peer_takes_part_all_month_and_ends_near_its_budget() -> None:
