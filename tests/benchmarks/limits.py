@@ -14,12 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.benchmarks.limits_machine import disk_rows, memory_rows, processor_rows
-from tests.benchmarks.limits_network import download_rows, upload_rows
+from tests.benchmarks.limits_network import download_rows, merging_rows, upload_rows
 from tests.benchmarks.limits_report import HEADER, Row, line
 
 MEASURED: dict[str, Callable[[bool], Iterator[Row]]] = {
     "upload": upload_rows,
     "download": download_rows,
+    "merging": merging_rows,
     "processor": processor_rows,
     "memory": memory_rows,
     "disk": disk_rows,

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from peer.limits.units import rate_text
+from swarmpb.spec import RunSpec
 from tests.benchmarks.limits_report import Row
-from tests.benchmarks.namespaces import Site, sites
-from tests.benchmarks.paced_swarm import PacedPeer, PacedSwarm, benchmark_home, paced_swarm, run_of
+from tests.benchmarks.namespaces import Sites, sites
+from tests.benchmarks.paced_swarm import (
+    PacedPeer,
+    PacedSwarm,
+    benchmark_home,
+    paced_swarm,
+    run_of,
+    whole_rounds,
+)
 
 PEERS = 3
 WINDOW_SECONDS = 10.0
-SETTLE_SECONDS = 12.0
-"""Joining and the first rounds: the rate holds then, too, but there may be too little to carry."""
 POLL_SECONDS = 0.25
-BUSY_SECONDS = 3.0
-"""A window with a longer pause of the wire had nothing to carry for that time."""
+_AT_ONCE = {"target_tokens": 1024, "min_seconds": 0.1, "min_peers": PEERS}
+"""Rounds follow each other without a pause."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +70,52 @@ def download_rows(small: bool) -> Iterator[Row]:
         yield Row("download", rate_text(rate), found.text(), how)
 
 
+def merging_rows(small: bool) -> Iterator[Row]:
+    """Rounds of the demo's model with a peer that has a quarter of a megabit each way."""
+    rate, rounds = 256e3, 1 if small else 4
+    spec = run_of("merging", max_seconds=0.2, exchange_seconds=90, **_AT_ONCE)
+    limits = ("--upload", "256kbit/s", "--download", "256kbit/s")
+    with limited_swarm(spec, 1_060_000, limits) as (_, swarm, peers):
+        while len(whole := whole_rounds(swarm.rounds(spec.run_id), PEERS)) < rounds:
+            require_alive(peers)
+            time.sleep(POLL_SECONDS)
+    told = [it for number in sorted(whole)[:rounds] for it in whole[number]]
+    merged = [it for it in told if it.peer == peers[0].name and it.own_tokens and not it.reason]
+    seconds = max(it.seconds for it in told)
+    measured = f"{len(merged)} of {rounds} rounds have its work, {seconds:.0f} s at most"
+    how = "1.06 million values in int4, three peers; agreed in all"
+    assert len({(it.round, it.digest) for it in told}) == rounds, "they do not agree"
+    yield Row("upload, download", f"{rate_text(rate)} each", measured, how)
+
+
 def measure(direction: str, rate: float, seconds: float) -> Measured:
     """Rounds that follow each other without a pause, one peer limited in one direction."""
     # as much as the limit carries in twelve seconds: rounds follow each other at once
     values = int(rate / 8 * 12)
     spec = run_of(
-        f"limited-{direction}",
-        codec="int8",
-        target_tokens=1024,
-        min_seconds=0.1,
-        max_seconds=0.2,
-        exchange_seconds=60,
-        min_peers=PEERS,
+        f"limited-{direction}", codec="int8", max_seconds=0.2, exchange_seconds=60, **_AT_ONCE
     )
+    limit = (f"--{direction}", rate_text(rate).replace(" ", ""))
+    with limited_swarm(spec, values, limit) as (net, swarm, peers):
+        site = net[0]
+        count = site.bytes_sent if direction == "upload" else site.bytes_received
+        while not swarm.rounds(spec.run_id):
+            require_alive(peers)
+            time.sleep(POLL_SECONDS)
+        seen: list[tuple[float, int]] = []
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            require_alive(peers)
+            seen.append((time.monotonic(), count()))
+            time.sleep(POLL_SECONDS)
+        return windows(seen)
+
+
+@contextmanager
+def limited_swarm(
+    spec: RunSpec, values: int, limits: Sequence[str]
+) -> Iterator[tuple[Sites, PacedSwarm, list[PacedPeer]]]:
+    """Three peers at sites of their own; the first is limited by these options of `join`."""
     with (
         sites(PEERS + 1) as net,
         benchmark_home() as home,
@@ -85,25 +125,14 @@ def measure(direction: str, rate: float, seconds: float) -> Measured:
         swarm.give_state(peers)
         try:
             for index, peer in enumerate(peers):
-                limit = (f"--{direction}", rate_text(rate).replace(" ", "")) if not index else ()
-                peer.start(*limit)
-            return _watch(swarm, peers, net[0], direction, seconds)
+                peer.start(*(limits if not index else ()))
+            yield net, swarm, peers
         finally:
             for peer in peers:
                 peer.end()
 
 
-def _watch(
-    swarm: PacedSwarm, peers: list[PacedPeer], site: Site, direction: str, seconds: float
-) -> Measured:
-    count = site.bytes_sent if direction == "upload" else site.bytes_received
-    while not swarm.rounds(peers[0].run_id):
-        if not all(peer.alive for peer in peers):
-            raise SystemExit("\n".join(peer.told() for peer in peers))
-        time.sleep(POLL_SECONDS)
-    seen: list[tuple[float, int]] = []
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        seen.append((time.monotonic(), count()))
-        time.sleep(POLL_SECONDS)
-    return windows(seen)
+def require_alive(peers: Sequence[PacedPeer]) -> None:
+    """Say what its peers have said, if one of them has ended."""
+    if not all(peer.alive for peer in peers):
+        raise SystemExit("\n".join(peer.told() for peer in peers))

@@ -15,6 +15,7 @@ from peer.averaging.links import SLOWEST, Link
 from peer.limits import traffic as module
 from peer.limits.in_force import LimitsInForce
 from peer.limits.settings import Limits
+from peer.limits.sockets import SocketMeter
 from peer.limits.traffic import Traffic
 from peer.limits.usage import add_usage, used_this_month
 from peer.notices import Notices
@@ -139,7 +140,7 @@ async def test_where_sockets_are_not_counted_the_estimate_is_above_the_streams_b
     def none(self: object) -> None:
         raise OSError("not here")
 
-    monkeypatch.setattr(module.SocketMeter, "__init__", none)
+    monkeypatch.setattr(SocketMeter, "__init__", none)
     _, traffic = limited(tmp_path)
     await traffic.look()
     traffic.shaper.upload.count(MB)

@@ -1,0 +1,40 @@
+"""Limits on the wire: short, with real peers in network namespaces."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.benchmarks.limits_network import measure, merging_rows, windows
+from tests.benchmarks.namespaces import NoNamespacesError, require_namespaces
+
+RATE = 2e6
+
+
+@pytest.fixture(autouse=True)
+def namespaces() -> None:
+    try:
+        require_namespaces()
+    except NoNamespacesError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("direction", ["upload", "download"])
+def test_a_rate_is_held_over_any_ten_seconds(direction: str) -> None:
+    found = measure(direction, RATE, 16.0)
+    assert found.windows > 10
+    assert found.most <= 1.1 * RATE
+    # the pause between two rounds is part of some windows
+    assert found.mean >= 0.9 * RATE
+    assert found.least >= 0.85 * RATE
+
+
+def test_a_peer_at_a_quarter_of_a_megabit_is_in_rounds_of_the_demos_model() -> None:
+    (row,) = merging_rows(small=True)
+    assert row.measured.startswith("1 of 1 rounds have its work")
+
+
+def test_windows_are_all_those_of_ten_seconds() -> None:
+    seen = [(0.25 * it, 1000 * it) for it in range(60)]
+    found = windows(seen)
+    assert found.windows == 20
+    assert found.least == found.most == pytest.approx(8 * 4000)
