@@ -67,8 +67,10 @@ class Lookout:
 
     async def look(self) -> None:
         """Look at the machine where that is due, and slow its trainer down if it gets too hot."""
-        limits, now = self._limits.limits, self._steady()
-        if self._observing.due(limits, now):
+        while True:
+            limits, now = self._limits.limits, self._steady()
+            if not self._observing.due(limits, now):
+                break  # and nobody has changed the limits while it looked
             look = self._observing.look
             # a desktop that hangs does not keep this peer from leaving
             await anyio.to_thread.run_sync(look, limits, now, self._wall(), abandon_on_cancel=True)

@@ -79,6 +79,7 @@ class Observing:
     def __init__(self, senses: Senses) -> None:
         self._senses = senses
         self._looked: dict[str, float] = {}
+        self._failing: set[str] = set()
         self._limits: Limits | None = None
         self._on_battery = False
         # each with when it was seen: they change in another thread than they are read
@@ -100,9 +101,12 @@ class Observing:
             self._looked[look.name] = now
             try:
                 look.see(self, limits, now, wall)
+                self._failing.discard(look.name)
             except (OSError, ValueError, psutil.Error, sqlite3.Error) as error:
-                # what was seen last holds on
-                log.warning("limits.%s: cannot look: %s", look.name, error)
+                # what was seen last holds on; it is said once
+                level = logging.DEBUG if look.name in self._failing else logging.WARNING
+                log.log(level, "limits.%s: cannot look: %s", look.name, error)
+                self._failing.add(look.name)
 
     def _due(self, limits: Limits, now: float) -> Iterator[_Look]:
         for look in _LOOKS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,8 @@ class Seen:
     running: tuple[str, ...] = ()
     data: float = 0.0
     asked: list[str] = field(default_factory=list)
+    looks: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    """What is done instead, for some."""
 
     def senses(self) -> Senses:
         return Senses(
@@ -30,6 +33,8 @@ class Seen:
 
     def _tell(self, what: str) -> Any:
         self.asked.append(what)
+        if what in self.looks:
+            return self.looks[what]()
         found = getattr(self, what)
         if isinstance(found, Exception):
             raise found

@@ -104,6 +104,26 @@ async def test_a_limit_that_is_changed_while_it_rests_ends_the_rest(folder: Path
 
 
 @pytest.mark.anyio
+async def test_a_limit_that_is_set_while_it_looks_is_looked_at_before_it_counts(
+    folder: Path,
+) -> None:
+    machine = Machine(folder, max_temperature=80.0)
+    lookout = machine.process()
+    machine.steady += 100
+    changed = Limits.model_validate({"max_temperature": 80.0, "idle_after": "5 min"})
+
+    def change() -> float:
+        machine.limits.change(changed)
+        return 50.0
+
+    machine.seen.idle = 1000.0
+    machine.seen.looks["heat"] = change
+    await lookout.look()
+    assert machine.limits.limits == changed
+    assert lookout.rest() is None, "else it would say that use cannot be seen here"
+
+
+@pytest.mark.anyio
 async def test_the_process_that_waits_goes_on_from_what_the_other_saw(folder: Path) -> None:
     machine = Machine(folder)
     lookout = machine.process()

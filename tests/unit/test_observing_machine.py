@@ -82,9 +82,11 @@ def test_what_cannot_be_looked_at_for_once_holds_on(caplog: pytest.LogCaptureFix
     observing = Observing(seen.senses())
     observing.look(demanding(), 0.0, WALL)
     seen.battery = OSError("the embedded controller does not answer")
-    observing.look(demanding(), 10.0, WALL)
-    assert observing.sight(LOCAL, 10.0).on_battery
-    assert "limits.on_battery: cannot look: the embedded controller" in caplog.text
+    for at in (10.0, 20.0):
+        observing.look(demanding(), at, WALL)
+        assert observing.sight(LOCAL, at).on_battery
+    said = "limits.on_battery: cannot look: the embedded controller does not answer"
+    assert [it.getMessage() for it in caplog.records] == [said], "once"
 
 
 # ---- battery, data, temperature --------------------------------------------------------
