@@ -12,8 +12,8 @@ from peer.training.failure import TrainerFailure
 from swarmpb.spec import RunSpec
 
 FLOAT_BYTES = 4
-DAEMON_VECTORS = 8
-"""Global parameters, momentum, residuals, what is sent and received: flat vectors, float32."""
+DAEMON_VECTORS = 10
+"""At the peak of a round, as ARCHITECTURE.md counts them: flat vectors, float32."""
 SHARED_VECTORS = 2
 
 _GIGABYTE = 1e9

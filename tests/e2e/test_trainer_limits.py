@@ -20,7 +20,8 @@ from peer.training.resident import resident
 from swarmpb.spec import RunSpec
 from tests.tiny import tiny_config, tiny_spec
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+START_SECONDS = 240
 WINDOW_SECONDS = 6.0
 CHUNKS = range(250)
 
@@ -46,7 +47,7 @@ async def training(folder: Path, start: Allow) -> AsyncIterator[Trainer]:
     options = TrainerOptions(folder, "cpu", start)
     trainer = await Trainer.start(slow_spec().canonical(), options)
     try:
-        with anyio.fail_after(120):
+        with anyio.fail_after(START_SECONDS):
             await trainer.ready()
             await trainer.lease(CHUNKS)
             await trainer.train(True)
@@ -113,7 +114,7 @@ async def test_memory_decides_on_the_micro_batch_and_changes_it_while_training(
     options = TrainerOptions(tmp_path, "cpu", allow(micro_batch=5))
     trainer = await Trainer.start(spec, options, seen)
     try:
-        with anyio.fail_after(120):
+        with anyio.fail_after(START_SECONDS):
             await trainer.ready()
             assert (sizes, trainer.micro_batch) == ([5], 5)
             await trainer.lease(CHUNKS)
@@ -134,7 +135,7 @@ async def test_a_model_that_does_not_fit_in_its_limit_is_refused_before_it_is_bu
     options = TrainerOptions(tmp_path, "cpu", allow(memory=1))
     trainer = await Trainer.start(slow_spec().canonical(), options)
     try:
-        with anyio.fail_after(120), pytest.raises(TrainerDied, match=r"left of limits\.memory"):
+        with anyio.fail_after(START_SECONDS), pytest.raises(TrainerDied, match=r"left of limits\.memory"):
             await trainer.ready()
         assert (await trainer.wait_dead()).cause == "too_large"
     finally:

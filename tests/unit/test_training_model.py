@@ -88,7 +88,7 @@ def test_an_evaluation_weighs_every_sequence_alike() -> None:
 def test_memory_is_estimated_from_the_shape() -> None:
     spec = preset("demo")
     needed = memory_needed(spec)
-    assert needed.host == 4 * 10 * 1_038_720
+    assert needed.host == 4 * 12 * 1_038_720
     assert 30e6 < needed.device(spec.inner.batch_size) < 200e6
     assert needed.copies == 4 * 2 * 1_038_720
 
