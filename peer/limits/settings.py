@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from peer.control_groups import processors_allowed
 from peer.limits.hours import parse_hours
 from peer.limits.units import parse_bytes, parse_processors, parse_rate, parse_seconds, parse_share
 
@@ -24,8 +25,10 @@ def processors_here() -> int:
 
 
 def default_threads() -> int:
-    """All processors but one, so that the machine stays usable."""
-    return max(1, processors_here() - 1)
+    """All processors but one, so that the machine stays usable; a container's, if it has fewer."""
+    allowed = processors_allowed()
+    spared = processors_here() - 1
+    return max(1, spared if allowed is None else min(spared, round(allowed)))
 
 
 def _written(parse: Callable[[str], float]) -> BeforeValidator:

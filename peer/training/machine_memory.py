@@ -6,12 +6,14 @@ from pathlib import Path
 
 import psutil
 
+from peer.control_groups import control_groups
+
 _ROOT = Path("/")
 
 
 def free_memory(root: Path = _ROOT) -> int:
     """Bytes this process may still take: of the machine, and of its control groups under `root`."""
-    free = [_free_in(folder) for folder in _control_groups(root)]
+    free = [_free_in(folder) for folder in control_groups(root)]
     return min([psutil.virtual_memory().available, *(it for it in free if it is not None)])
 
 
@@ -21,23 +23,9 @@ def memory_kills(root: Path = _ROOT) -> int | None:
     Here: in this process's control groups (version 2), which are told of every victim among
     them; without such groups on the whole machine.
     """
-    groups = [folder / "memory.events" for folder in _control_groups(root)]
+    groups = [folder / "memory.events" for folder in control_groups(root)]
     counts = [_count_in(path) for path in [*groups, root / "proc/vmstat"]]
     return next((count for count in counts if count is not None), None)
-
-
-def _control_groups(root: Path) -> list[Path]:
-    """The folders of the control groups (version 2) that hold this process, innermost first."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []  # not Linux
-    mount = root / "sys/fs/cgroup"
-    group = next((line[len("0::/") :] for line in lines if line.startswith("0::/")), None)
-    if group is None:
-        return []
-    folders = [mount / group, *(mount / group).parents]
-    return [folder for folder in folders if folder.is_relative_to(mount)]
 
 
 def _free_in(group: Path) -> int | None:
