@@ -135,7 +135,8 @@ async def test_a_model_that_does_not_fit_in_its_limit_is_refused_before_it_is_bu
     options = TrainerOptions(tmp_path, "cpu", allow(memory=1))
     trainer = await Trainer.start(slow_spec().canonical(), options)
     try:
-        with anyio.fail_after(START_SECONDS), pytest.raises(TrainerDied, match=r"left of limits\.memory"):
+        left = r"left of limits\.memory"
+        with anyio.fail_after(START_SECONDS), pytest.raises(TrainerDied, match=left):
             await trainer.ready()
         assert (await trainer.wait_dead()).cause == "too_large"
     finally:
