@@ -167,16 +167,21 @@ def companions(others: Sequence[PeerFacts], own: Position) -> list[str]:
 
 
 def leading_order(
-    run_id: str, round_: int, peers: Collection[str], failed: Collection[str] = ()
+    run_id: str,
+    round_: int,
+    peers: Collection[str],
+    failed: Collection[str] = (),
+    hidden: Collection[str] = (),
 ) -> list[str]:
     """Who leads a round, and who instead if it does not: by rendezvous hashing.
 
-    failed: peers whose attempt at this round was void already; they come last.
+    failed: peers whose attempt at this round was void already; they come last. hidden: those that
+    cannot be dialled; before them, as one of them could not call the others of them.
     """
 
-    def rank(peer_id: str) -> tuple[bool, bytes]:
+    def rank(peer_id: str) -> tuple[bool, bool, bytes]:
         key = f"{run_id}:{round_}:{peer_id}".encode()
-        return peer_id in failed, hashlib.sha256(key).digest()
+        return peer_id in failed, peer_id in hidden, hashlib.sha256(key).digest()
 
     return sorted(peers, key=rank)
 

@@ -169,8 +169,9 @@ def _train_or_lead(peer: Peer, event: ViewSeen, own: Position, now: float) -> Pe
         return replace(peer, due_since=None)
     since = now if peer.due_since is None else peer.due_since
     abreast = set(companions).intersection(membership.holders_of(others, own))
+    hidden = {it.peer_id for it in event.view.peers if it.link.client_mode}
     order = membership.leading_order(
-        peer.spec.run_id, own.round, [*abreast, peer.peer_id], peer.failed_leaders
+        peer.spec.run_id, own.round, [*abreast, peer.peer_id], peer.failed_leaders, hidden
     )
     if now - since < order.index(peer.peer_id) * LEADER_PATIENCE:
         return replace(peer, due_since=since)

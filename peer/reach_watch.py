@@ -43,6 +43,8 @@ DOUBT_SECONDS = 600.0
 UNHEARD_SECONDS = 30.0
 """The same while nobody answered."""
 JITTER = 0.1
+MEET_SECONDS = 60.0
+"""Who cannot be dialled sees to its connections so often: idle ones are closed by some."""
 _MET_AT_ONCE = 8
 
 
@@ -71,13 +73,13 @@ class ReachWatch:
         self.reach = UNHEARD
         self._initial = {it.rpartition("/")[2]: (it,) for it in initial_peers}
         self._live: dict[str, PeerFacts] = {}
-        self._met: set[str] = set()
+        self._met: dict[str, float] = {}
+        """When each was dialled, while this peer cannot be; monotonic seconds."""
         self._notices = notices
 
     def see(self, others: Iterable[PeerFacts]) -> None:
         """These others are in view."""
         self._live = {it.peer_id: it for it in others if it.addresses and not it.link.client_mode}
-        self._met &= self._live.keys()
 
     async def watch(self, network: Network, random: Random) -> None:
         """Keep `reach` true in this network, until cancelled."""
@@ -95,7 +97,7 @@ class ReachWatch:
                 jitter = random.uniform(1 - JITTER, 1 + JITTER)
                 due = time.monotonic() + self._pause(inquiry) * jitter
             if self.reach.client_mode:
-                await self._reach_out(network)
+                await self._reach_out(network, time.monotonic())
             await anyio.sleep(LOOK_SECONDS)
 
     def announced(self, addresses: tuple[str, ...], own: str) -> tuple[str, ...]:
@@ -128,13 +130,16 @@ class ReachWatch:
         else:
             self._notices.over("reach", f"others can dial this peer: {self.reach.reason}")
 
-    async def _reach_out(self, network: Network) -> None:
+    async def _reach_out(self, network: Network, now: float) -> None:
         """Dial those who could not dial this peer: what they want of it then has a way."""
-        new = [it for peer_id, it in self._live.items() if peer_id not in self._met]
-        new = new[:_MET_AT_ONCE]
-        self._met.update(it.peer_id for it in new)
-        if new:
-            await network.reconnect([likeliest(it.addresses, network.addresses) for it in new])
+        self._met = {
+            it: at for it, at in self._met.items() if it in self._live and now - at < MEET_SECONDS
+        }
+        due = [it for peer_id, it in self._live.items() if peer_id not in self._met]
+        due = due[:_MET_AT_ONCE]
+        self._met |= dict.fromkeys((it.peer_id for it in due), now)
+        if due:
+            await network.reconnect([likeliest(it.addresses, network.addresses) for it in due])
 
 
 async def ask_around(

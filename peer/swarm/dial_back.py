@@ -74,7 +74,7 @@ class DialBack:
             raise Refused("the address that this connection comes from is not known")
         # a peer id costs nothing, an address does; on one machine many peers share it
         here = is_this_machine(address)
-        askers = () if here else (short(caller), network_of(address))
+        askers = () if here else (caller, network_of(address))
         if why := self._quota.refusal(askers, self._clock()):
             raise Refused(why)
         if self._dialling >= AT_ONCE:

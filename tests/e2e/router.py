@@ -6,7 +6,6 @@ gets in. So it is with most volunteers' machines.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -28,11 +27,12 @@ table ip router {
 def behind_router(router: Site) -> Iterator[Site]:
     """A site whose way to all others leads over `router`, which becomes one.
 
-    Raises `NoNamespacesError` without `nft`, or if it may not be used.
+    All homes have the same private addresses, as in life. Raises `NoNamespacesError` without
+    `nft`, or if it may not be used.
     """
     if shutil.which("nft") is None:
         raise NoNamespacesError("there is no `nft` (install nftables)")
-    home = Site(f"murmuration-{os.getpid()}-77", f"{INSIDE}.2")
+    home = Site(f"{router.name}7", f"{INSIDE}.2")
     try:
         _run("ip", "netns", "add", home.name)
         _run("ip", "-n", home.name, "link", "set", "lo", "up")

@@ -313,6 +313,16 @@ def test_those_that_failed_come_last() -> None:
     assert leading_order("run", 7, PEERS, set(PEERS)) == order
 
 
+def test_those_that_cannot_be_dialled_lead_if_nobody_else_does() -> None:
+    order = leading_order("run", 7, PEERS)
+    hidden = {order[0]}
+    assert leading_order("run", 7, PEERS, (), hidden) == [*order[1:], order[0]]
+    failed = {order[1]}
+    rest = [it for it in order if it not in (hidden | failed)]
+    assert leading_order("run", 7, PEERS, failed, hidden) == [*rest, order[0], order[1]]
+    assert leading_order("run", 7, PEERS, (), set(PEERS)) == order
+
+
 # ---- when to cut -------------------------------------------------------------------------
 
 
