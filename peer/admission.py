@@ -88,10 +88,10 @@ class Admission:
         except CoordinatorUnreachable as error:
             if due is None and members.by_invitation:
                 had = "the membership of this machine has ended" if members.certificate else trouble
-                raise UserError(
-                    Exit.NOT_ADMITTED, f"run {run_id}: {had}, and {error}; join again when the "
-                    "coordinator is back",
-                ) from error  # fmt: skip
+                raise UserError(  # no refusal: a service that tries again gets in when it is back
+                    Exit.COORDINATOR_UNREACHABLE,
+                    f"run {run_id}: {had}, and {error}; join again when the coordinator is back",
+                ) from error
             log.warning("%s: going on with the membership that this machine has", error)
         except UserError as error:
             if due is None:

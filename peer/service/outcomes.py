@@ -19,6 +19,7 @@ STARTED_AGAIN: dict[Exit, str] = {
     Exit.PROTOCOL_MISMATCH: "the coordinator may be in the middle of an update",
     Exit.CLOCK_OFF: "the clock is set soon after the machine starts",
     Exit.NOT_ENOUGH_MEMORY: "another program has it now",
+    Exit.NOT_ENOUGH_DISK: "somebody makes room",
     Exit.TRAINER_FAILED: "a driver, or memory that another program has now",
     Exit.SWARM_UNREACHABLE: "the network, or all the others, are away",
     Exit.DATA_UNAVAILABLE: "the server of the text is away",
@@ -39,6 +40,7 @@ LEFT_ALONE: dict[Exit, str] = {
     Exit.NO_TOKEN: "never the end of a peer",
     Exit.BANNED: "by the run's owner",
     Exit.SERVICE: "never the end of a peer",
+    Exit.NOT_HELPFUL: "never the end of a peer",
     Exit.INTERRUPTED: "somebody wants it to stop at once",
 }
 SUCCESSES = (Exit.RUN_FINISHED, Exit.INTERRUPTED)

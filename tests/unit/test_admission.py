@@ -156,7 +156,7 @@ async def test_one_that_has_ended_is_not_and_one_hears_what_to_do(place: Place) 
     place.hold(hours_ago=25)
     place.coordinator.away = True
     error = await place.refused()
-    assert error.code is Exit.NOT_ADMITTED
+    assert error.code is Exit.COORDINATOR_UNREACHABLE
     assert str(error) == (
         "run tiny: the membership of this machine has ended, and no coordinator answers at "
         "there:7700; join again when the coordinator is back"
