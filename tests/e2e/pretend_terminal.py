@@ -86,7 +86,9 @@ class PretendTerminal:
     def wait_for(self, pattern: str, seconds: float) -> list[str]:
         """The lines to be seen when `pattern` (a regular expression) matches in them."""
         return self.wait_until(
-            lambda: re.search(pattern, "\n".join(self.lines())) is not None, seconds, repr(pattern)
+            lambda: re.search(pattern, "\n".join(self.lines()), re.MULTILINE) is not None,
+            seconds,
+            repr(pattern),
         )
 
     def wait_until(self, true: Callable[[], bool], seconds: float, what: str) -> list[str]:

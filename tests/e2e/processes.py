@@ -81,7 +81,7 @@ class Home:
     """A user's folders for coordinator and peers, apart from those of the machine."""
 
     path: Path
-    started: list[subprocess.Popen[str]] = field(default_factory=list, compare=False)
+    started: list[subprocess.Popen[Any]] = field(default_factory=list, compare=False)
     """Peers, to be reaped in the end."""
 
     @property
