@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -28,7 +29,7 @@ from peer.status import (
     status_reply,
     text_coverage,
 )
-from peer.status_text import describe
+from peer.status_text import describe, facts
 from peer.training.messages import Progress
 from swarmpb.v1 import control_pb2, coordinator_pb2
 
@@ -291,3 +292,69 @@ def test_a_report_tells_coverage_and_where_the_peer_is_if_it_knows() -> None:
     assert not progress_report(unknown).HasField("coverage")
     assert progress_report(known).coverage == told
     assert len(progress_report(known).addresses) == 8
+
+
+# ---- for scripts -------------------------------------------------------------------------
+
+NAMES = [
+    "acting",
+    "checkpoint_seconds",
+    "coordinator",
+    "coordinator_state",
+    "daemon_rss_bytes",
+    "digest",
+    "disk_bytes",
+    "download_bits_per_second",
+    "energy",
+    "inner_steps",
+    "limits",
+    "losses",
+    "membership",
+    "month_budget_bytes",
+    "month_bytes",
+    "name",
+    "next_cut_seconds",
+    "notices",
+    "peer_id",
+    "peers",
+    "pending_tokens",
+    "phase",
+    "pid",
+    "reach",
+    "reason",
+    "resting_reasons",
+    "resting_until",
+    "round",
+    "round_progress",
+    "round_seconds",
+    "run_id",
+    "run_tokens",
+    "swarm_tokens_per_second",
+    "target_tokens",
+    "tokens",
+    "tokens_per_second",
+    "train_loss",
+    "trainer_pid",
+    "trainer_rss_bytes",
+    "upload_bits_per_second",
+    "uptime_seconds",
+    "version",
+]
+
+
+def test_the_names_that_scripts_rely_on_do_not_go_away() -> None:
+    told = facts(control_pb2.StatusReply())
+    assert set(NAMES) <= set(told)
+
+
+def test_what_nobody_knows_is_null_and_a_document_is_strict_json() -> None:
+    reply = control_pb2.StatusReply(
+        train_loss=math.nan, next_cut_seconds=math.nan, digest=b"\xab",
+        losses=[control_pb2.LossPoint(run_tokens=5, loss=math.nan)],
+    )  # fmt: skip
+    told = json.loads(json.dumps(facts(reply), allow_nan=False))
+    assert told["train_loss"] is told["next_cut_seconds"] is told["energy"] is None
+    assert told["digest"] == "ab"
+    assert told["losses"] == [{"run_tokens": 5, "loss": None}]
+    reply.energy.watts = 45
+    assert facts(reply)["energy"]["watts"] == 45
