@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -51,6 +52,8 @@ def cli(context: click.Context, debug: bool) -> None:
 def main() -> None:
     """Entry point: one clear line and an exit code for what the user can mend."""
     end_early_on_signals()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # peers' names may be beyond this terminal
     try:
         code = cli(standalone_mode=False)
     except UserError as error:

@@ -21,9 +21,13 @@ def describe(status: control_pb2.StatusReply, now: float) -> str:
     """
     loss = f"{status.train_loss:.3f}" if math.isfinite(status.train_loss) else "none yet"
     share = f" of {status.target_tokens:,}" if status.target_tokens else ""
+    who = status.peer_id or status.name or "this machine's"
     rows = [
-        ("peer", f"{status.peer_id} (process {status.pid}, up {status.uptime_seconds:.0f} s)"),
+        ("peer", f"{who} (process {status.pid}, up {status.uptime_seconds:.0f} s)"),
         ("doing", words.doing(status, now)),
+        *(("also", reason) for reason in status.resting_reasons[1:]),
+    ]
+    at_work = [
         ("run", f"{status.run_id}, round {status.round}, {status.run_tokens:,}{share} tokens"),
         ("merged here", f"{status.tokens:,} tokens; {status.pending_tokens:,} not merged yet"),
         ("speed", f"{status.tokens_per_second:,.0f} tokens/s, {status.inner_steps} inner steps"),
@@ -34,6 +38,9 @@ def describe(status: control_pb2.StatusReply, now: float) -> str:
         ("coordinator", f"{status.coordinator}, {status.coordinator_state}"),
         ("checkpoint", words.age(status.checkpoint_seconds)),
         ("network", _network(status)),
+    ]
+    rows += [("run", status.run_id)] if words.rests(status) else at_work
+    rows += [
         ("data", words.data(status)),
         ("energy", _energy(status)),
         (
@@ -51,14 +58,12 @@ def describe(status: control_pb2.StatusReply, now: float) -> str:
 
 
 def _next_cut(status: control_pb2.StatusReply) -> str:
-    known = math.isfinite(status.next_cut_seconds) and not words.rests(status)
+    known = math.isfinite(status.next_cut_seconds)
     return f"in {words.duration(status.next_cut_seconds)}" if known else ""
 
 
 def _network(status: control_pb2.StatusReply) -> str:
-    """Rates now; nothing while it rests."""
-    if words.rests(status):
-        return ""
+    """Rates now, and how others get through to it."""
     up, down = status.upload_bits_per_second, status.download_bits_per_second
     return f"{rate_text(up)} up, {rate_text(down)} down"
 

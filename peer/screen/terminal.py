@@ -121,11 +121,11 @@ class Terminal:
         self._modes = None
 
     def typed(self) -> str:
-        """What was typed since the last call; call it when there is something."""
+        """What was typed since the last call; empty: nobody types there any more."""
         if self._keyboard is None:
             return ""
         with suppress(OSError):
-            return os.read(self._keyboard, 64).decode("ascii", errors="ignore")
+            return os.read(self._keyboard, 64).decode(errors="replace")
         return ""
 
     @property

@@ -86,6 +86,7 @@ def main(target: Path) -> None:
         spec = tiny_spec(round=ROUND, stop={"tokens": 10_000_000})
         create_run(home, server.address, spec)
         shots = list(recorded(home, server.address))
+        server.stop()
     head = "Recorded from a real run by `python -m tests.e2e.record_screen`.\n"
     target.write_text("\n".join([head, *shots]), encoding="utf-8")
 

@@ -82,6 +82,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Volunteer]:
         volunteer = Volunteer(home, server.address)
         yield volunteer
         volunteer.leave()
+        assert server.stop() == (0, "")
 
 
 @pytest.fixture

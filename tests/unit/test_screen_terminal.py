@@ -6,6 +6,7 @@ import fcntl
 import io
 import logging
 import os
+import re
 import struct
 import sys
 import termios
@@ -14,8 +15,12 @@ from collections.abc import Iterator
 import pyte
 import pytest
 
+from peer.screen import stage
+from peer.screen.restoring import restore_terminal
 from peer.screen.said import Said
+from peer.screen.stage import Stage
 from peer.screen.terminal import Terminal
+from swarmpb.v1 import control_pb2
 
 SIZE = (20, 5)
 
@@ -146,6 +151,51 @@ def test_a_terminal_of_another_process_group_is_not_drawn_on(window: Window) -> 
 def test_a_line_without_a_size_has_the_usual_one(window: Window) -> None:
     fcntl.ioctl(window.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
     assert window.terminal.size == (80, 24)
+
+
+def drawn_by_a_stage(window: Window) -> str:
+    """A status with a bar and a phase, on a stage of this window."""
+    shown = Stage(window.terminal)
+    shown.open()
+    window.read()
+    reply = control_pb2.StatusReply(phase="training", reason="round 1", round_progress=0.5)
+    shown.draw(reply, ("q ends", "p"), "")
+    text = window.read()
+    shown.done()
+    return text
+
+
+def test_a_phase_has_its_colour(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[1;32mtraining" in drawn_by_a_stage(window)
+
+
+def test_no_color_is_heard(window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[\d;]*3[0-7]", drawn_by_a_stage(window))
+
+
+@pytest.mark.parametrize(("term", "encoding"), [("xterm", "latin-1"), ("linux", "utf-8")])
+def test_terminals_of_few_letters_get_ascii(
+    window: Window, term: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setattr(stage, "encoding_of", lambda _stream: encoding)
+    text = drawn_by_a_stage(window)
+    assert "q ends | p" in text
+    assert text.isascii()
+
+
+def test_a_process_that_ends_at_once_can_give_the_terminal_back(window: Window) -> None:
+    shown = Stage(window.terminal)
+    shown.open()
+    window.read()
+    restore_terminal()
+    assert window.read().endswith("\x1b[?1049l")
+    assert not shown.is_open
+    restore_terminal()
+    assert window.read() == ""
+    shown.done()
 
 
 # ---- what is said meanwhile --------------------------------------------------------------

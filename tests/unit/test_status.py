@@ -294,6 +294,22 @@ def test_a_report_tells_coverage_and_where_the_peer_is_if_it_knows() -> None:
     assert len(progress_report(known).addresses) == 8
 
 
+def test_a_peer_that_rests_says_why_and_shows_no_figures_of_work() -> None:
+    reply = control_pb2.StatusReply(
+        run_id="tiny", pid=7, phase="resting", reason="on battery; plug it in", month_bytes=5000,
+        resting_reasons=["on battery; plug it in", "steam runs"], train_loss=math.nan,
+    )  # fmt: skip
+    text = describe(reply, 0.0)
+    for expected in (
+        "resting: on battery; plug it in",
+        "also         steam runs",
+        "5 kB this month",
+    ):
+        assert expected in text
+    for work in ("tokens", "loss", "swarm", "bit/s"):
+        assert work not in text
+
+
 # ---- for scripts -------------------------------------------------------------------------
 
 NAMES = [
