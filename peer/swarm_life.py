@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from peer import events
 from peer.averaging.history import History
 from peer.averaging.leader import lead
-from peer.averaging.links import UNKNOWN, Link, sustained_round
+from peer.averaging.links import NO_LIMIT, UNKNOWN, Link, sustained_round
 from peer.averaging.malformed import Malformed
 from peer.averaging.rounds import Rounds
 from peer.catching_up import Apart, catch_up, take_in
@@ -128,7 +128,8 @@ class SwarmLife:
 
     def _serving_rate(self) -> float:
         """Bytes per second for those who download this peer's state."""
-        return serving_rate(self.link.upload, os.cpu_count() or 1)
+        limited = self.history.links.user.allowance() != NO_LIMIT
+        return serving_rate(self.link.upload, os.cpu_count() or 1, limited)
 
     @property
     def recent(self) -> tuple[bytes, ...]:

@@ -38,6 +38,10 @@ _ACTS = 0.85
 """A limit acts when so much of it is used."""
 
 
+_TEXT_SHARE = 0.75
+"""Of the download rate, while a run's text is fetched; the rest is for the swarm."""
+
+
 class Resources:
     """What trainers may use, told to them, measured, and corrected."""
 
@@ -89,6 +93,7 @@ class Resources:
             held=max(0, ours.private + ours.shared - self._base),
             micro_batch=self._sizes.most(limits, time.time()),
             text_room=self.disk.room(),
+            download=int(_TEXT_SHARE * (limits.download or 0) / 8),
             niceness=limits.niceness,
             idle_io=limits.io == "idle",
         )

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from peer.training.text_cache import text_path
 from swarmpb.spec import Download
 
 _PIECE = 1 << 20
+_PACED_PIECE = 16 * 1024
 _SILENCE_SECONDS = 30.0
 _DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -32,13 +34,14 @@ def downloaded(
     cache: Path,
     notice: Callable[[str], None],
     room: int = -1,
+    rate: int = 0,
 ) -> Text:
     """The files one after the other, each ended by `END`, memory-mapped from the cache folder.
 
     What is missing is fetched; what is in the cache and not what the spec names is set aside as
     `.corrupt`, told through `notice`, and fetched again. `TrainerFailure`: data, if a file
     cannot be had or the folder cannot be written; disk, before anything is fetched, if that
-    takes more than `room` (bytes; -1: not known).
+    takes more than `room` (bytes; -1: not known). rate: bytes per second; 0: no limit.
     """
     path = text_path(downloads, cache)
     try:
@@ -50,7 +53,7 @@ def downloaded(
                 one = cache / download.sha256
                 if not _keep_if_intact(one, (download,), notice):
                     with _written_whole(one) as file:
-                        _receive(download, file)
+                        _receive(download, file, rate)
                         file.write(bytes([END]))
             _join(downloads, path)
         return np.memmap(path, dtype=np.uint8, mode="r")
@@ -131,13 +134,13 @@ def _written_whole(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def _receive(download: Download, file: BinaryIO) -> None:
+def _receive(download: Download, file: BinaryIO, rate: int) -> None:
     """Write the body to `file`; `TrainerFailure` unless it is as the spec promised."""
     digest, utf8, size = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 0
     try:
         # the spec admits http and https only
         with urllib.request.urlopen(download.url, timeout=_SILENCE_SECONDS) as body:  # noqa: S310
-            for piece in _pieces(body):
+            for piece in _paced(body, rate):
                 size += len(piece)
                 if size > download.bytes:
                     break
@@ -164,6 +167,18 @@ def _pieces(file: BinaryIO, size: int = 1 << 62) -> Iterator[bytes]:
     while piece := file.read(min(_PIECE, size)):
         size -= len(piece)
         yield piece
+
+
+def _paced(body: BinaryIO, rate: int) -> Iterator[bytes]:
+    """Pieces as they may come: while nobody reads here, the kernels hold the sender up."""
+    if not rate:
+        yield from _pieces(body)
+        return
+    due = time.monotonic()
+    while piece := body.read(_PACED_PIECE):
+        due = max(due, time.monotonic()) + len(piece) / rate
+        yield piece
+        time.sleep(max(0.0, due - time.monotonic()))
 
 
 def _unusable(download: Download, what: str) -> TrainerFailure:

@@ -39,6 +39,8 @@ class Allow:
     """Sequences computed at once at the most; 0: the whole batch. Less memory, same result."""
     text_room: int = -1
     """Bytes of disk that text may take; -1: not known."""
+    download: int = 0
+    """Bytes per second for text; 0: no limit."""
     niceness: int = 10
     idle_io: bool = True
     """Use the disk only when nobody else does."""

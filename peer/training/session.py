@@ -168,4 +168,5 @@ def _text(spec: RunSpec, cache: Path, link: DaemonLink) -> data.Text:
         cache,
         lambda text: link.send(messages.Notice(text)),
         link.allow.text_room,
+        link.allow.download,
     )

@@ -72,6 +72,7 @@ class Donor:
         request = await stream.receive(BLOCK_SECONDS)
         if request is None:
             return
+        self._rate_now()
         scope = anyio.CancelScope()
         with self._place(caller, scope), scope:
             await self._wait_turn(caller, stream)
@@ -192,8 +193,14 @@ class Donor:
             # a block travels in two pieces
             await stream.send_data(block, BLOCK_SECONDS / 2)
 
+    def _rate_now(self) -> float:
+        """Bytes per second; `Refused` if there is nothing to give."""
+        if not (rate := self._rate()):
+            raise Refused("its user's limits leave too little to give a state away")
+        return rate
+
     async def _keep_pace(self, stream: Stream, size: int) -> None:
-        wait = self._pace.reserve(size, self._rate(), anyio.current_time())
+        wait = self._pace.reserve(size, self._rate_now(), anyio.current_time())
         while wait > TURN_SECONDS:
             await anyio.sleep(TURN_SECONDS)
             wait -= TURN_SECONDS

@@ -10,10 +10,21 @@ SLOWEST = 32 * 1024.0
 """Bytes per second; slower than that is of no use to anybody."""
 
 
-def serving_rate(upload: int, cores: int) -> float:
-    """Bytes per second that a donor gives away. upload: bytes per second, 0 while not known."""
+TOO_SLOW = 8 * 1024.0
+"""Bytes per second; whose user allows a donor less than that gives nothing: a joiner would wait
+two minutes for a block, and leave."""
+
+
+def serving_rate(upload: int, cores: int, limited: bool = False) -> float:
+    """Bytes per second that a donor gives away. upload: bytes per second, 0 while not known.
+
+    limited: by its user, who then has the last word on how little that may be; 0 for nothing.
+    """
     budget = BYTES_PER_CORE * cores
-    return max(SLOWEST, min(LINK_SHARE * upload, budget) if upload else budget)
+    rate = min(LINK_SHARE * upload, budget) if upload else budget
+    if limited:
+        return rate if rate >= TOO_SLOW else 0.0
+    return max(SLOWEST, rate)
 
 
 class Pace:

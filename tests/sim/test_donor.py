@@ -130,6 +130,14 @@ async def test_a_slow_cap_is_no_silence() -> None:
         assert_is(state, STATE_7)
 
 
+async def test_a_donor_that_is_allowed_next_to_nothing_says_so_and_others_are_asked() -> None:
+    async with a_swarm() as swarm:
+        stingy, other = await swarm.donor(rate=0.0), await swarm.donor()
+        with pytest.raises(Unreachable, match="limits leave too little"):
+            await download(swarm.joiner(), ids([stingy]), AT, PARAMETERS)
+        assert_is(await download(swarm.joiner(), ids([stingy, other]), AT, PARAMETERS), STATE_7)
+
+
 # ---- the queue ---------------------------------------------------------------------------
 
 

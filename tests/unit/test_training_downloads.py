@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +15,8 @@ from peer.training.downloads import downloaded
 from peer.training.failure import TrainerFailure
 from swarmpb.spec import Download
 
-FILES = {"/one": "première\n".encode(), "/two": b"second\n" * 1000, "/latin": b"caf\xe9"}
+FILES = {"/one": "première\n".encode(), "/two": b"second\n" * 1000, "/latin": b"caf\xe9",
+         "/long": b"a" * 200_000}  # fmt: skip
 
 
 class Library:
@@ -83,6 +85,14 @@ def test_a_corrupt_cached_text_is_set_aside_told_and_fetched_again(
     assert cached.with_suffix(".corrupt").read_bytes() == damage
     assert ["corrupt" in notice for notice in notices] == [True]
     assert library.asked == ["/two", "/two"]
+
+
+def test_a_limited_download_keeps_its_rate(library: Library, tmp_path: Path) -> None:
+    asked, rate = (library.download("/long"),), 400_000
+    began = time.monotonic()
+    assert bytes(downloaded(asked, tmp_path, fail_on_notice, rate=rate))[:-1] == FILES["/long"]
+    seconds = time.monotonic() - began
+    assert 0.9 <= seconds * rate / len(FILES["/long"]) <= 2
 
 
 def test_documents_fetched_before_a_crash_are_not_fetched_again(

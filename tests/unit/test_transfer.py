@@ -13,7 +13,7 @@ from peer.averaging.malformed import Malformed
 from peer.averaging.state import STATE_BLOCK_BYTES, GlobalState
 from peer.transfer.candidates import MAX_DONORS, MAX_QUEUES, TRIES_A_DONOR, Candidates
 from peer.transfer.incoming import OVERDUE_SECONDS, Incoming, NotFiniteError
-from peer.transfer.pace import SLOWEST, Pace, serving_rate
+from peer.transfer.pace import SLOWEST, TOO_SLOW, Pace, serving_rate
 from peer.transfer.pins import LINGER_SECONDS, MOST_PINNED, Pins
 from peer.transfer.progress import Progress, Waiting
 from peer.transfer.turns import MOST_WAITING, RETURN_SECONDS, SLOTS, QueueFull, Turns
@@ -40,6 +40,11 @@ def test_a_donor_gives_half_its_link_and_a_fiftieth_of_its_processors(
     upload: int, cores: int, rate: float
 ) -> None:
     assert serving_rate(upload, cores) == rate
+
+
+def test_a_user_that_allows_little_has_the_last_word_on_what_is_given_away() -> None:
+    assert serving_rate(40_000, 2, limited=True) == 20_000 < SLOWEST
+    assert serving_rate(int(TOO_SLOW), 2, limited=True) == 0
 
 
 @given(
