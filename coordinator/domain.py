@@ -60,6 +60,7 @@ class PeerState:
     download: int = 0
     reach: str = ""
     """direct, relayed or outgoing only; empty: not known."""
+    energy_joules: float = 0.0  # in this run; 0: not told
 
 
 @dataclass(frozen=True)

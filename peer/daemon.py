@@ -317,6 +317,7 @@ class Daemon:
             resumed=self._peer.resumed,
             yields=self._peer.yields_since is not None,
             orders=self._members.rank,
+            energy_joules=self.energy.told_joules,
             certificate=self._members.credentials(),
         )
 

@@ -95,6 +95,8 @@ class Snapshot:
     """Its half of a split swarm waits to be taken into the other."""
     orders: Rank = NO_RANK
     """Of the newest orders that this peer knows."""
+    energy_joules: float = 0.0
+    """Taken in this run, for the coordinator; 0: it is not to be told."""
     certificate: bytes = b""
     """What lets this peer take part in a run by invitation."""
 
@@ -157,6 +159,7 @@ def progress_report(snapshot: Snapshot) -> coordinator_pb2.ProgressReport:
         hardware=snapshot.hardware,
         link=link_message(snapshot.link),
         reach=snapshot.reach.kind,
+        energy_joules=snapshot.energy_joules,
     )
 
 

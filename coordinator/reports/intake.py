@@ -52,6 +52,8 @@ MAX_CORES = 1 << 16
 MAX_MEMORY_BYTES = 1 << 50
 MAX_RATE = 1 << 40
 """Bytes per second of a link."""
+MAX_JOULES = 1e15
+"""A gigawatt for eleven days."""
 MAX_ROSTERS = 4
 MAX_ROSTER_MEMBERS = 64
 MAX_PARTS = 4096
@@ -160,6 +162,7 @@ def _peer_state(
         upload=_at_most("link.upload", link.upload, MAX_RATE),
         download=_at_most("link.download", link.download, MAX_RATE),
         reach=message.reach if message.reach in REACHES else "",
+        energy_joules=_measure("energy_joules", message.energy_joules, MAX_JOULES),
     )
 
 

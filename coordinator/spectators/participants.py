@@ -122,6 +122,7 @@ def participant(ledger: Ledger, peer: PeerState, now: float, banned: bool) -> Pa
         upload=peer.upload,
         download=peer.download,
         reach=redacted(peer.reach),
+        energy_joules=peer.energy_joules,
         seen_seconds_ago=max(0.0, now - peer.received_at),
         joined_at=0.0,
         banned=banned,

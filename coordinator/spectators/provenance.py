@@ -66,6 +66,7 @@ PROVENANCE: dict[str, Source] = {
     "upload": "self-reported",
     "download": "self-reported",
     "reach": "self-reported",
+    "energy_joules": "self-reported",
     # what the coordinator sees by itself
     "peers_live": "observed",
     "peers_ever": "observed",

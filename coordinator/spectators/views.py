@@ -109,6 +109,8 @@ class Participant:
     """Bytes per second; 0: not known."""
     download: int
     reach: str
+    energy_joules: float
+    """In this run; 0: not told."""
     seen_seconds_ago: float
     joined_at: float
     banned: bool

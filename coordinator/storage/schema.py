@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration."""
 
 metadata = MetaData()
@@ -125,6 +125,7 @@ peer_states = Table(
     _number("upload"),
     _number("download"),
     _text("reach"),
+    _measure("energy_joules"),
 )
 
 # one row for each attempt at a round, with what all who told of it told together

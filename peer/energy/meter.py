@@ -87,6 +87,11 @@ class EnergyMeter:
             words += "; the whole accelerator, measured by NVML"
         return words
 
+    @property
+    def told_joules(self) -> float:
+        """What the run's coordinator is told: 0, unless the user agrees."""
+        return self.joules if self._settings.report else 0.0
+
     def describe(self, reply: control_pb2.StatusReply) -> None:
         """What was taken, and what it costs."""
         settings = self._settings

@@ -77,7 +77,9 @@ def reopened(store: Store, where: Where) -> Store:
 
 
 def test_a_restart_loses_nothing(store: Store, where: Where) -> None:
-    told = report([outcome(1), outcome(2)], [VALIDATION], round=2, train_loss=None, cores=8)
+    told = report(
+        [outcome(1), outcome(2)], [VALIDATION], round=2, train_loss=None, cores=8, energy_joules=7.5
+    )
     keep(store, told)
     with closing(reopened(store, where)) as again:
         assert again.runs() == [RUN]

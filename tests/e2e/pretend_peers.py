@@ -66,6 +66,7 @@ def peer(number: int, chance: random.Random, now: float, name: str = "") -> Part
         upload=int(chance.uniform(0.6e6, 12e6)),
         download=int(chance.uniform(3e6, 60e6)),
         reach=chance.choice(["direct", "relayed", "outgoing only"]),
+        energy_joules=tokens * 0.9 if number % 3 else 0.0,
         seen_seconds_ago=chance.uniform(0, 9) if live else chance.uniform(120, 6e5),
         joined_at=now - rounds * ROUND_SECONDS - 4000,
         banned=number % 311 == 310,

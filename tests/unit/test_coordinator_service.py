@@ -316,6 +316,7 @@ def test_a_signed_report_of_noise_is_refused(desk: Desk) -> None:
     ("fields", "complaint"),
     [
         ({"tokens_per_second": math.nan}, "tokens_per_second is nan"),
+        ({"energy_joules": math.inf}, "energy_joules is inf"),
         ({"tokens_per_second": math.inf}, "tokens_per_second is inf"),
         ({"tokens_per_second": -1.0}, "tokens_per_second is -1"),
         ({"tokens_per_second": 1e30}, "tokens_per_second"),

@@ -22,6 +22,7 @@ from peer.limits.resources import Resources
 from peer.limits.settings import Energy, Limits
 from peer.limits.usage import NAME, add_energy, add_usage, energy_used, used_this_month
 from peer.notices import Notices
+from peer.status import Snapshot, progress_report
 from swarmpb.v1 import control_pb2
 
 PROCESSORS = os.cpu_count() or 1
@@ -194,6 +195,15 @@ def test_status_tells_energy_and_what_it_costs(tmp_path: Path) -> None:
     told = reply.energy
     assert (told.joules, told.watts, told.source) == (it.joules, it.watts, it.source)
     assert (told.price_per_kwh, told.currency) == (0.3, "€")
+
+
+@pytest.mark.parametrize(("agrees", "told"), [(False, 0.0), (True, 60.0)])
+def test_the_coordinator_is_told_only_if_the_user_agrees(
+    tmp_path: Path, agrees: bool, told: float
+) -> None:
+    it = after(meter(tmp_path, Energy(watts=60.0, report=agrees)), PROCESSORS, 0, seconds=1)
+    snapshot = Snapshot("run", "QmA", "anna", energy_joules=it.told_joules)
+    assert progress_report(snapshot).energy_joules == pytest.approx(told)
 
 
 def test_what_was_taken_is_kept_by_day_and_run_beside_the_data(tmp_path: Path) -> None:

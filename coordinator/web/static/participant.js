@@ -62,6 +62,7 @@ function showPairs(peer) {
     ["Machine", `${machine}${processor}${rest ? ` (${rest})` : ""}`, "hardware"],
     ["Bandwidth", linkOf(peer), "bandwidth"],
     ["Reached", words(peer.reach) || "not told", "reach"],
+    ["Energy", peer.energy_joules ? `${(peer.energy_joules / 3.6e6).toPrecision(3)} kWh` : "not told", "energy_joules"],
     ["Version", words(peer.version) || "not told", "version"],
   ];
   const key = JSON.stringify(pairs);

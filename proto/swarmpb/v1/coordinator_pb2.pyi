@@ -85,7 +85,7 @@ class RunInfo(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., spec: _Optional[_Union[SignedSpec, _Mapping]] = ..., initial_peers: _Optional[_Iterable[str]] = ..., protocol_version: _Optional[int] = ..., server_time_ms: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., round: _Optional[int] = ..., tokens: _Optional[int] = ..., orders: _Optional[_Union[_membership_pb2.SignedOrders, _Mapping]] = ...) -> None: ...
 
 class ProgressReport(_message.Message):
-    __slots__ = ("run_id", "peer_id", "sequence", "written_at_ms", "phase", "reason", "round", "digest", "tokens", "pending_tokens", "tokens_per_second", "train_loss", "name", "version", "rounds", "validations", "journal", "after_row", "last_row", "addresses", "coverage", "orders_sequence", "hardware", "link", "reach", "rosters", "orders_serial")
+    __slots__ = ("run_id", "peer_id", "sequence", "written_at_ms", "phase", "reason", "round", "digest", "tokens", "pending_tokens", "tokens_per_second", "train_loss", "name", "version", "rounds", "validations", "journal", "after_row", "last_row", "addresses", "coverage", "orders_sequence", "hardware", "link", "reach", "rosters", "orders_serial", "energy_joules")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     PEER_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +113,7 @@ class ProgressReport(_message.Message):
     REACH_FIELD_NUMBER: _ClassVar[int]
     ROSTERS_FIELD_NUMBER: _ClassVar[int]
     ORDERS_SERIAL_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_JOULES_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     peer_id: str
     sequence: int
@@ -140,7 +141,8 @@ class ProgressReport(_message.Message):
     reach: str
     rosters: _containers.RepeatedCompositeFieldContainer[RoundRoster]
     orders_serial: int
-    def __init__(self, run_id: _Optional[str] = ..., peer_id: _Optional[str] = ..., sequence: _Optional[int] = ..., written_at_ms: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., train_loss: _Optional[float] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., rounds: _Optional[_Iterable[_Union[RoundOutcome, _Mapping]]] = ..., validations: _Optional[_Iterable[_Union[Validation, _Mapping]]] = ..., journal: _Optional[bytes] = ..., after_row: _Optional[int] = ..., last_row: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., orders_sequence: _Optional[int] = ..., hardware: _Optional[_Union[Hardware, _Mapping]] = ..., link: _Optional[_Union[_swarm_pb2.Link, _Mapping]] = ..., reach: _Optional[str] = ..., rosters: _Optional[_Iterable[_Union[RoundRoster, _Mapping]]] = ..., orders_serial: _Optional[int] = ...) -> None: ...
+    energy_joules: float
+    def __init__(self, run_id: _Optional[str] = ..., peer_id: _Optional[str] = ..., sequence: _Optional[int] = ..., written_at_ms: _Optional[int] = ..., phase: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., digest: _Optional[bytes] = ..., tokens: _Optional[int] = ..., pending_tokens: _Optional[int] = ..., tokens_per_second: _Optional[float] = ..., train_loss: _Optional[float] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., rounds: _Optional[_Iterable[_Union[RoundOutcome, _Mapping]]] = ..., validations: _Optional[_Iterable[_Union[Validation, _Mapping]]] = ..., journal: _Optional[bytes] = ..., after_row: _Optional[int] = ..., last_row: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., orders_sequence: _Optional[int] = ..., hardware: _Optional[_Union[Hardware, _Mapping]] = ..., link: _Optional[_Union[_swarm_pb2.Link, _Mapping]] = ..., reach: _Optional[str] = ..., rosters: _Optional[_Iterable[_Union[RoundRoster, _Mapping]]] = ..., orders_serial: _Optional[int] = ..., energy_joules: _Optional[float] = ...) -> None: ...
 
 class Hardware(_message.Message):
     __slots__ = ("processor", "cores", "memory_bytes", "accelerator", "system")
