@@ -299,6 +299,7 @@ class Daemon:
             name=self._settings.name,
             phase=Phase.STOPPED if self._stopping.is_set() else self._peer.phase,
             reason=self._peer.reason,
+            rests=self._peer.leaving is not None and self._peer.leaving.rest,
             state=self.work.state if self.work.has_state else None,
             tokens=self.work.merged_tokens,
             pending_tokens=self.work.pending_tokens,

@@ -14,6 +14,7 @@ from peer.averaging.state import GlobalState
 from peer.events import Phase
 from peer.orders import NO_RANK, Rank
 from peer.round_ahead import RoundAhead
+from peer.support.hiding import without_homes
 from peer.swarm.reach import UNHEARD, Reach
 from peer.training.messages import Progress
 from swarmpb.v1 import control_pb2, coordinator_pb2, swarm_pb2
@@ -24,6 +25,8 @@ SPEED_WINDOW = 10.0
 LOSS_WINDOW = 20
 """Inner steps over which the training loss is averaged."""
 KEPT_DURATIONS = 15
+RESTS = "rests for now, as its user wants it"
+"""All that others are told of it."""
 
 
 class Speedometer:
@@ -99,6 +102,13 @@ class Snapshot:
     """Taken in this run, for the coordinator; 0: it is not to be told."""
     certificate: bytes = b""
     """What lets this peer take part in a run by invitation."""
+    rests: bool = False
+    """It leaves for now; why is its user's affair."""
+
+    @property
+    def told_reason(self) -> str:
+        """Why, for everybody: not what else runs here, who uses this machine, or whose it is."""
+        return RESTS if self.rests else without_homes(self.reason)[:200]
 
     @property
     def round(self) -> int:
@@ -116,7 +126,7 @@ def peer_record(snapshot: Snapshot, wall: float, sequence: int) -> swarm_pb2.Pee
         round=snapshot.round,
         digest=snapshot.digest,
         phase=snapshot.phase.value,
-        reason=snapshot.reason[:200],
+        reason=snapshot.told_reason,
         tokens=snapshot.tokens,
         pending_tokens=snapshot.pending_tokens,
         tokens_per_second=snapshot.tokens_per_second,
@@ -143,7 +153,7 @@ def progress_report(snapshot: Snapshot) -> coordinator_pb2.ProgressReport:
         run_id=snapshot.run_id,
         peer_id=snapshot.peer_id,
         phase=snapshot.phase.value,
-        reason=snapshot.reason[:200],
+        reason=snapshot.told_reason,
         round=snapshot.round,
         digest=snapshot.digest,
         tokens=snapshot.tokens,
@@ -233,7 +243,7 @@ def round_outcome(
         round=outcome.round,
         attempt=outcome.attempt,
         committed=outcome.committed,
-        reason=outcome.reason[:200],
+        reason=without_homes(outcome.reason)[:200],
         # of the round: this peer may have got several at once, and stand further
         digest=manifest.state_digest if manifest else state.digest,
         run_tokens=manifest.tokens if manifest else state.tokens,

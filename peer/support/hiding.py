@@ -58,6 +58,11 @@ class Known:
     """Words that are shown though they look like something: names of runs and modules."""
 
 
+def without_homes(text: str) -> str:
+    """`text` without whose home a path is in: reasons go to everybody, and may name a file."""
+    return _HOME_OF.sub(HOME, text)
+
+
 def hidden(text: str, known: Known) -> str:
     """`text` without any of that."""
     for secret in sorted(known.secrets, key=len, reverse=True):
@@ -67,7 +72,7 @@ def hidden(text: str, known: Known) -> str:
     for home in sorted(known.homes, key=len, reverse=True):
         if len(home) > 1:
             text = re.sub(rf"{re.escape(home)}(?![\w.-])", HOME, text)
-    text = _HOME_OF.sub(HOME, text)
+    text = without_homes(text)
     text = _URL.sub(rf"\1{HIDDEN}", text)
     text = _HEAD.sub(rf"\1\2{SECRET}", text)
     text = _NAMED.sub(rf"\1\2{SECRET}", text)

@@ -181,6 +181,20 @@ def test_what_others_must_store_is_bounded() -> None:
     assert progress_report(endless).ByteSize() < 1000
 
 
+def test_whose_home_a_file_is_in_is_nobody_elses_affair() -> None:
+    mine = snapshot(reason="the cache folder /home/anna/state/runs/demo failed")
+    told = "the cache folder ~/state/runs/demo failed"
+    assert peer_record(mine, 0.0, 1).reason == progress_report(mine).reason == told
+    assert "/home/anna" in status_reply(mine).reason, "its own user reads the whole path"
+
+
+def test_why_a_peer_rests_is_its_users_affair() -> None:
+    mine = snapshot(phase=Phase.STOPPED, reason="steam runs here", rests=True)
+    told = {peer_record(mine, 0.0, 1).reason, progress_report(mine).reason}
+    assert told == {"rests for now, as its user wants it"}
+    assert status_reply(mine).reason == "steam runs here"
+
+
 def test_the_time_of_a_round_is_the_median() -> None:
     assert status_reply(snapshot()).round_seconds == 0
     assert status_reply(snapshot(round_seconds=[9.0, 0.3, 0.2])).round_seconds == 0.3
