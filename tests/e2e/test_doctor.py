@@ -73,7 +73,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         create_run(home, server.address, RUN)
         peer = PeerProcess(home, "anna", server.address, RUN.run_id)
         peer.start()
-        status = peer.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round")
+        status = peer.until(lambda it: it.inner_steps > 0, JOIN_SECONDS, "inner steps")
         psutil.Process(status.trainer_pid).nice(19)
         yield Run(home, server, peer)
         peer.send(signal.SIGTERM)

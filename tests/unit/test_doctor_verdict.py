@@ -23,7 +23,7 @@ from peer.doctor.findings import (
     Trial,
 )
 from peer.doctor.report import document, show
-from peer.doctor.traffic import DAY, round_seconds, traffic_of
+from peer.doctor.traffic import DAY, chatter, round_seconds, traffic_of
 from peer.doctor.verdict import verdict_of
 from peer.limits.settings import Limits
 from peer.swarm.reach import DIRECT, OUTGOING_ONLY, Reach
@@ -192,7 +192,13 @@ def test_who_owns_a_share_sends_answers_and_who_cannot_be_dialled_only_its_own_w
     owner = traffic_of(SPEC, PARAMETERS, 9, 1e9, False, 0)
     assert hidden.round_sent == encoded
     assert owner.round_sent == pytest.approx(encoded * 1.8), "n - 2 of n more"
-    assert owner.day_sent == pytest.approx(owner.round_sent * DAY / SPEC.round.min_seconds)
+    rounds = owner.round_sent / SPEC.round.min_seconds
+    assert owner.day_sent == pytest.approx((rounds + chatter(9)) * DAY)
+
+
+def test_a_swarms_talk_grows_faster_than_the_swarm_until_not_all_are_asked() -> None:
+    assert chatter(8) > 2 * chatter(4)
+    assert chatter(200) < 2.5 * chatter(100)
 
 
 def test_rounds_are_as_long_as_the_swarms_speed_makes_them_within_the_specs_bounds() -> None:
