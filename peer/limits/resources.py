@@ -112,9 +112,9 @@ class Resources:
         limit = self._limits.limits.memory
         if not 0 < now < whole:
             self._limits.ceases("memory")
-        elif limit is not None:
-            held = f"{now} of {whole} sequences at a time, to stay within {bytes_text(limit)}"
-            self._limits.acts("memory", held)
+        else:
+            why = f"to stay within {bytes_text(limit)}" if limit else "as memory is short"
+            self._limits.acts("memory", f"{now} of {whole} sequences at a time, {why}")
         if trainer.accelerator and (share := self._limits.limits.accelerator):
             self._limits.acts("accelerator", f"held at {share_text(share)} of its time")
 
