@@ -22,7 +22,7 @@ from tests.image.containers import Container
 from tests.image.image import Image
 
 RUN = "my-run"
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 MOUNTS = "/proc/self/mountinfo"
 LEAVE_SECONDS = 10.0
 """What we promise of a peer; a cloud gives 30 s at least."""
