@@ -24,7 +24,7 @@ from peer.limits.month import sustained_rate
 from peer.limits.settings import Limits
 from peer.limits.sockets import Carried, SocketMeter
 from peer.limits.units import bytes_text, rate_text
-from peer.limits.usage import add_usage, used_this_month
+from peer.limits.usage import add_usage, runs_of_day, used_this_month
 from peer.notices import Notices
 from peer.swarm.shaping import Flow, Shaper
 from swarmpb.v1 import control_pb2
@@ -60,6 +60,8 @@ class Traffic(User):
         self._rarer = 1.0
         self._codec = ""
         """That this peer's own parts were sent with last, if it was not the run's."""
+        self._sharers = 1
+        """Runs that use the month's data today, this one included."""
         self._limits = limits
         self._state_dir = state_dir
         self._run_id = run_id
@@ -117,7 +119,7 @@ class Traffic(User):
         sent, received = self._chatter()
         data = math.inf
         if limits.data_per_month is not None:
-            data = sustained_rate(self._used, limits.data_per_month, time.time())
+            data = sustained_rate(self._used, limits.data_per_month, time.time()) / self._sharers
         return Allowance(_payload(limits.upload, sent), _payload(limits.download, received), data)
 
     def sends_with(self, codec: str) -> None:
@@ -222,17 +224,20 @@ class Traffic(User):
         more = carried - self._kept
         today = datetime.now().date()
         try:
-            self.month_bytes = await anyio.to_thread.run_sync(self._write, more, today)
+            self.month_bytes, runs = await anyio.to_thread.run_sync(self._write, more, today)
+            self._sharers = max(1, runs)
         except (OSError, sqlite3.Error) as error:
             self._notices.trouble("usage", f"cannot note how much data was used: {error}")
         else:
             self._kept = carried
             self._notices.over("usage", "data used is noted again")
 
-    def _write(self, more: Carried, today: date) -> int:
+    def _write(self, more: Carried, today: date) -> tuple[int, int]:
+        """The month's data and the day's runs."""
         if more != Carried():
             add_usage(self._state_dir, self._run_id, today, more.sent, more.received)
-        return used_this_month(self._state_dir, today)
+        used = used_this_month(self._state_dir, today)
+        return used, runs_of_day(self._state_dir, today)
 
 
 def _payload(bits_per_second: float | None, chatter: float) -> float:

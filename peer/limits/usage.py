@@ -100,6 +100,18 @@ def energy_used(state_dir: Path, run_id: str) -> float:
         return float(database.execute(total, (run_id,)).fetchone()[0] or 0.0)
 
 
+def runs_of_day(state_dir: Path, day: date) -> int:
+    """How many runs have moved data on a day. Raises as `used_this_month` does."""
+    path = state_dir / NAME
+    if not path.exists():
+        return 0
+    with _opened(path) as database:
+        if not database.execute("select 1 from sqlite_master where name = 'data'").fetchall():
+            return 0
+        count = "select count(*) from data where day = ?"
+        return int(database.execute(count, (day.isoformat(),)).fetchone()[0])
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, _BUSY_SECONDS, isolation_level=None)) as database:

@@ -119,6 +119,15 @@ async def test_the_rest_of_a_months_data_bounds_the_link_and_is_told(tmp_path: P
     assert not in_force.acting()
 
 
+async def test_runs_at_once_share_what_is_left_of_the_month(tmp_path: Path) -> None:
+    _, traffic = limited(tmp_path, data_per_month=1000.0 * MB)
+    alone = traffic.allowance().data
+    for run in ("run", "another", "a third"):
+        add_usage(tmp_path, run, today(), 10, 10)
+    await traffic._note_usage()
+    assert traffic.allowance().data == pytest.approx(alone / 3, rel=0.01)
+
+
 async def test_a_limit_that_holds_somebody_back_is_told_and_then_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
