@@ -283,6 +283,10 @@ def _link(found: Findings, spec: RunSpec, traffic: Traffic | None) -> Check:
         allowed = seconds_text(spec.round.exchange_seconds)
         advice = f"raise limits.{name} to {rate_text(1.1 * needed)} or more"
         return Check("link", BAD, f"{words}; a round's exchange may take {allowed}", advice)
+    if 8 * traffic.chatter > rate:
+        advice = f"raise limits.{name} to {rate_text(8 * traffic.chatter + 1.1 * needed)} or more"
+        talk = f"about {rate_text(8 * traffic.chatter)} for the others' records alone"
+        return Check("link", ATTENTION, f"{words}; a swarm of this size takes {talk}", advice)
     if seconds > EXCHANGE_SHARE * spec.round.max_seconds:
         longest = seconds_text(spec.round.max_seconds)
         advice = f"raise limits.{name}, or it is late in many rounds"

@@ -38,6 +38,7 @@ BOOKS = tiny_spec(
         {"url": "https://example.org/books", "sha256": "ab" * 32, "bytes": 2 * GB}
     ]}
 )  # fmt: skip
+SMALL = tiny_spec(round={"exchange_seconds": 3600.0, "max_seconds": 3600.0})
 CHUNK = SPEC.inner.batch_size * SPEC.data.sequence_length
 PARAMETERS = 25_000_000
 MACHINE = Machine("Some Chip", 8, 16 * GB, 100 * GB, "/home/anna/state")
@@ -140,6 +141,7 @@ def test_what_speaks_against_a_machine_is_told_with_what_to_change(
         ({"reach": HIDDEN}, "reach", "forward TCP port 4001 to this machine"),
         ({"reach": HIDDEN, "p2p_port": 0}, "reach", "set p2p_port, and forward that TCP port"),
         ({"limits": limits(data_per_month="20 GB")}, "data", "raise limits.data_per_month"),
+        ({"spec": SMALL, "limits": limits(upload="500 kbit/s")}, "link", "raise limits.upload"),
         ({"runs_here": True}, "run", "`peer pause` it"),
         ({"standing": "paused by the run's owner"}, "run", ""),
         ({"swarm": None}, "run", ""),
