@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
@@ -75,7 +76,7 @@ class ParameterCounts:
 
 async def _count(spec: bytes) -> int | None:
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, stdin=PIPE, stdout=PIPE, stderr=DEVNULL
+        *COMMAND, str(os.getpid()), stdin=PIPE, stdout=PIPE, stderr=DEVNULL
     )
     try:
         said, _ = await asyncio.wait_for(process.communicate(spec), PATIENCE_SECONDS)

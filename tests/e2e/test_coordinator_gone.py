@@ -16,6 +16,7 @@ from swarmpb.v1 import coordinator_pb2
 from tests.e2e.processes import (
     JOIN_SECONDS,
     LEAVE_SECONDS,
+    SOON_SECONDS,
     Home,
     eventually,
     home_in,
@@ -27,7 +28,7 @@ from tests.tiny import tiny_spec
 
 pytestmark = pytest.mark.timeout(400)
 
-TOLD_SECONDS = 60.0
+TOLD_SECONDS = 120.0
 """Until a coordinator that is back has heard everything: pauses between tries grow to 20 s."""
 
 Told = set[tuple[str, int, bool, int]]
@@ -124,12 +125,12 @@ def test_all_that_happened_in_an_outage_is_told_afterwards(swarm: Swarm) -> None
 
     # one is killed and comes back by the addresses it has kept, that of the coordinator's among
     # them, where nobody is
-    status = bert.until(lambda it: it.digest != b"", 10, "a state")
+    status = bert.until(lambda it: it.digest != b"", SOON_SECONDS, "a state")
     bert.kill()
     before_its_death = told_to_journal(bert.folder, status.peer_id)
     rounds_go_on([anna, cleo])
     bert.start()
-    bert.err.wait_for("through the peers known here", 30)
+    bert.err.wait_for("through the peers known here", SOON_SECONDS)
     bert.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round with its work")
     away = rounds_go_on(swarm.peers)
     # another leaves
@@ -141,7 +142,9 @@ def test_all_that_happened_in_an_outage_is_told_afterwards(swarm: Swarm) -> None
     swarm.restart_server()
     wait_until_told(swarm, before_its_death, max(away))
     assert_without_a_gap(swarm)
-    anna.until(lambda it: it.coordinator_state == "reachable", 30, "the coordinator again")
+    anna.until(
+        lambda it: it.coordinator_state == "reachable", SOON_SECONDS, "the coordinator again"
+    )
 
     # what the one that left had to tell comes with its return
     cleo.start()

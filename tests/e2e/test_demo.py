@@ -142,7 +142,7 @@ def assert_plausible(summary: dict[str, Any]) -> None:
 
 
 def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path: Path) -> None:
-    with demo(tmp_path / "demo") as it:
+    with demo(tmp_path / "demo", "--peers", "2") as it:
         it.until("round 1:")
         it.process.send_signal(signal.SIGINT)
         assert it.end() == Exit.INTERRUPTED
@@ -161,7 +161,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 
 
 def test_not_even_sigkill_leaves_a_swarm_behind(tmp_path: Path) -> None:
-    with demo(tmp_path / "demo") as it:
+    with demo(tmp_path / "demo", "--peers", "2") as it:
         it.until("training is under way")
         assert len(it.alive()) > 8  # each peer has a trainer and a p2pd
         it.process.kill()

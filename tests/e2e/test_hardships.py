@@ -26,6 +26,7 @@ from tests.e2e.processes import (
     DEATH_SECONDS,
     JOIN_SECONDS,
     LEAVE_SECONDS,
+    SOON_SECONDS,
     alive_after,
     eventually,
     home_in,
@@ -73,7 +74,9 @@ class HastyPeer(PacedPeer):
 
     @property
     def trainer(self) -> psutil.Process:
-        return psutil.Process(self.until(lambda it: it.trainer_pid > 0, 30, "it").trainer_pid)
+        return psutil.Process(
+            self.until(lambda it: it.trainer_pid > 0, SOON_SECONDS, "it").trainer_pid
+        )
 
     def merges_again(self, seconds: float = JOIN_SECONDS) -> None:
         """Wait until another round has merged its work."""
@@ -170,14 +173,18 @@ def said(peer: HastyPeer, what: str) -> int:
 
 def test_peers_whose_clocks_are_set_an_hour_off_stay_in_every_round(hard: Hardships) -> None:
     _, ahead, back = hard.peers
-    ahead.err.wait_for(r"clock was set 3,[56]\d\d s ahead; going on with the swarm's time", 30)
-    back.err.wait_for(r"clock was set 3,[56]\d\d s back; going on with the swarm's time", 30)
+    ahead.err.wait_for(
+        r"clock was set 3,[56]\d\d s ahead; going on with the swarm's time", SOON_SECONDS
+    )
+    back.err.wait_for(
+        r"clock was set 3,[56]\d\d s back; going on with the swarm's time", SOON_SECONDS
+    )
     # longer than any record lives
     began = time.monotonic()
     while time.monotonic() - began < hasty_peer.RECORD_SECONDS + 1:
         rounds_go_on(hard.peers)
     for peer in hard.peers:
-        assert peer.until(lambda it: it.peers == 3, 10, "all in its view").peers == 3
+        assert peer.until(lambda it: it.peers == 3, SOON_SECONDS, "all in its view").peers == 3
         peer.merges_again()
     assert said(ahead, "clock") == said(back, "clock") == 1
 
@@ -189,7 +196,7 @@ def test_a_trainer_that_stands_still_costs_the_others_nothing_and_goes_on(hard: 
         trainer.suspend()
         try:
             silent = "the trainer has not answered for"
-            victim.until(lambda it: silent in it.reason, 40, "why it takes no part")
+            victim.until(lambda it: silent in it.reason, SOON_SECONDS, "why it takes no part")
             rounds_go_on(hard.peers[:2])
         finally:
             trainer.resume()
@@ -200,16 +207,16 @@ def test_a_trainer_that_stands_still_costs_the_others_nothing_and_goes_on(hard: 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_p2pd_that_is_dead_or_stands_still_is_replaced(hard: Hardships, number: int) -> None:
     victim = hard.peers[1]
-    before, old = victim.until(lambda it: True, 10, "an answer"), victim.p2pd
+    before, old = victim.until(lambda it: True, SOON_SECONDS, "an answer"), victim.p2pd
     descriptors = psutil.Process(victim.pid).num_fds()
     lines = len(victim.err.all())
     with hard.nobody_else_suffers(victim):
         old.send_signal(number)
-        victim.err.wait_for("joining the swarm again: p2pd", 40, after=lines)
-        victim.err.wait_for("the network is there again", 40, after=lines)
+        victim.err.wait_for("joining the swarm again: p2pd", SOON_SECONDS, after=lines)
+        victim.err.wait_for("the network is there again", SOON_SECONDS, after=lines)
     victim.merges_again()
     assert not old.is_running()
-    assert victim.until(lambda it: True, 10, "an answer").peer_id == before.peer_id
+    assert victim.until(lambda it: True, SOON_SECONDS, "an answer").peer_id == before.peer_id
     sockets = [it for folder in hard.home.runtime_folders() for it in folder.glob("p2p*")]
     assert len(sockets) == 2 * 3 + 1, "of each living p2pd; the coordinator answers no streams"
     eventually(
@@ -231,9 +238,11 @@ def test_a_peer_that_stood_still_says_so_and_catches_up(hard: Hardships, whole: 
         finally:
             for process in frozen:
                 process.resume()
-    victim.err.wait_for(r"this machine stood still for \d+ s; catching up", 10, after=lines)
+    victim.err.wait_for(
+        r"this machine stood still for \d+ s; catching up", SOON_SECONDS, after=lines
+    )
     victim.merges_again()
-    shown = victim.until(lambda it: True, 10, "an answer").notices
+    shown = victim.until(lambda it: True, SOON_SECONDS, "an answer").notices
     assert any("stood still" in line for line in shown)
 
 
@@ -248,13 +257,13 @@ def test_a_full_disk_is_said_once_and_stops_nothing(hard: Hardships) -> None:
             fill(filler)
             return said(victim, "no checkpoint can be written") > 0
 
-        eventually(no_room_is_left, 60, "that no checkpoint can be written", victim.told)
-        shown = victim.until(lambda it: bool(it.notices), 10, "a notice").notices
+        eventually(no_room_is_left, SOON_SECONDS, "that no checkpoint can be written", victim.told)
+        shown = victim.until(lambda it: bool(it.notices), SOON_SECONDS, "a notice").notices
         assert any("No space left" in line for line in shown)
         for _ in range(2):
             victim.merges_again()
         filler.unlink()
-        victim.err.wait_for("checkpoints are written again", 30)
+        victim.err.wait_for("checkpoints are written again", SOON_SECONDS)
     assert said(victim, "no checkpoint can be written") == 1
     victim.merges_again()
 
@@ -268,16 +277,16 @@ def test_a_peer_whose_network_was_down_is_back_soon_after(hard: Hardships) -> No
         link(place, "down")
         try:
             # p2pd was begun anew, and nobody is in view
-            victim.err.wait_for("no known peer has answered", 60, after=lines)
+            victim.err.wait_for("no known peer has answered", SOON_SECONDS, after=lines)
             gone(hard.peers[0], "the lost one out of its view")
         finally:
             link(place, "up")
-        victim.err.wait_for("other peers answer again", 60, after=lines)
+        victim.err.wait_for("other peers answer again", SOON_SECONDS, after=lines)
     victim.merges_again()
 
 
 def gone(witness: HastyPeer, what: str) -> None:
-    witness.until(lambda it: it.peers == 2, 30, what)
+    witness.until(lambda it: it.peers == 2, SOON_SECONDS, what)
 
 
 def link(place: str, state: str) -> None:

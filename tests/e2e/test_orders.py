@@ -26,6 +26,7 @@ from swarmpb.v1 import membership_pb2, swarm_pb2
 from tests.e2e.processes import (
     DEATH_SECONDS,
     JOIN_SECONDS,
+    SOON_SECONDS,
     PeerProcess,
     alive_after,
     create_run,
@@ -39,7 +40,7 @@ from tests.tiny import tiny_spec
 
 pytestmark = pytest.mark.timeout(400)
 
-OBEYED_SECONDS = 30.0
+OBEYED_SECONDS = 60.0
 """In which every peer obeys what one has heard."""
 BACKEND = {"use_uvloop": True}
 
@@ -56,7 +57,9 @@ def swarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
 
 def next_orders(swarm: Swarm, state: RunState, **fields: Any) -> membership_pb2.SignedOrders:
     """As the coordinator, which is gone, would have signed them."""
-    standing = eventually(lambda: load_orders(swarm.peers[0].folder), 20, "orders that are kept")
+    standing = eventually(
+        lambda: load_orders(swarm.peers[0].folder), SOON_SECONDS, "orders that are kept"
+    )
     before = membership_pb2.Orders.FromString(standing.orders)
     orders = membership_pb2.Orders(
         run_id=before.run_id,
@@ -121,12 +124,17 @@ def test_pause_ban_and_end_reach_all_through_one_peer_without_the_coordinator(
     for peer in swarm.peers:
         paused = peer.until(lambda it: it.phase == "paused", OBEYED_SECONDS, "a pause")
         assert paused.reason == "paused by the run's owner: a holiday"
-    held = {it.name: it.until(lambda now: bool(now.digest), 10, "a state") for it in swarm.peers}
+    held = {
+        it.name: it.until(lambda now: bool(now.digest), SOON_SECONDS, "a state")
+        for it in swarm.peers
+    }
     # who comes back meanwhile knows of it, from its disk, and gets what the others hold
     bert.kill()
     bert.start()
     bert.until(lambda it: it.phase == "paused", JOIN_SECONDS, "the same pause")
-    still = [peer.until(lambda it: bool(it.digest), 10, "a state") for peer in (anna, cleo)]
+    still = [
+        peer.until(lambda it: bool(it.digest), SOON_SECONDS, "a state") for peer in (anna, cleo)
+    ]
     assert [it.inner_steps for it in still] == [held[n].inner_steps for n in ("anna", "cleo")]
     assert len({it.round for it in still}) == 1
 
@@ -143,14 +151,14 @@ def test_pause_ban_and_end_reach_all_through_one_peer_without_the_coordinator(
     assert all(it.peers == 2 for it in (anna.status(), bert.status()) if it is not None)
 
     # the end is brought forward: both stop with the same round
-    status = anna.until(lambda it: bool(it.digest), 10, "a state")
+    status = anna.until(lambda it: bool(it.digest), SOON_SECONDS, "a state")
     ending = status.run_tokens + 20_000
     orders = next_orders(
         swarm, RunState.FINISHING, stop_tokens=ending, cooldown_tokens=20_000, banned=[banned]
     )
     tell_one_peer(swarm, orders)
     for peer in (anna, bert):
-        assert peer.wait(60) == 0, peer.told()
+        assert peer.wait(SOON_SECONDS) == 0, peer.told()
         assert "stopped: the run has reached its target" in "\n".join(peer.out.to_the_end())
     assert max(rounds_told(anna)) == max(rounds_told(bert)) > status.round
 
@@ -192,7 +200,7 @@ def test_only_who_was_invited_takes_part_until_it_is_banned(
         spec = tiny_spec(round=ROUND, stop={"tokens": 10**12})
         server = start_server(home)
         where = ("--run", "tiny", "--coordinator", server.address)
-        create_run(home, server.address, spec, "--invite-only")
+        create_run(home, server.address, spec, invite_only=True)
         link = home.run("invite", "create", *where, "--uses", "2").stdout.strip()
         anna, bert, cleo = (Guest(home, name, server.address, "tiny") for name in NAMES)
         for guest in (anna, bert):

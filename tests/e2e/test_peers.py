@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.e2e.processes import (
     DEATH_SECONDS,
     JOIN_SECONDS,
     LEAVE_SECONDS,
+    SOON_SECONDS,
     Home,
     PeerProcess,
     alive_after,
@@ -42,8 +42,8 @@ NAMES = ("anna", "bert", "cleo")
 NICENESS = 5
 RECORD_GONE_SECONDS = 20.0
 """A silent peer's last record has expired by then, and rounds no longer wait for it."""
-REPORT_SECONDS = 15.0
-OUTAGE_TOLD_SECONDS = 60.0
+REPORT_SECONDS = 60.0
+OUTAGE_TOLD_SECONDS = 120.0
 """Pauses between tries to reach a coordinator that is away grow to 20 s."""
 
 
@@ -193,10 +193,12 @@ def test_a_lone_peer_trains_and_says_whom_it_needs(shared: Swarm) -> None:
     if not anna.alive:
         anna.start()
     anna.out.wait_for("1 of 2 peers needed to average; invite another: peer join", JOIN_SECONDS)
-    alone = anna.until(lambda it: it.inner_steps > 0, 30, "inner steps")
+    alone = anna.until(lambda it: it.inner_steps > 0, SOON_SECONDS, "inner steps")
     assert f"peer join murmuration://{shared.server.address}/tiny" in alone.reason
     enough = alone.inner_steps + 3 * ROUND["target_tokens"] // 32
-    later = anna.until(lambda it: it.inner_steps > enough, 60, "inner steps for three rounds")
+    later = anna.until(
+        lambda it: it.inner_steps > enough, SOON_SECONDS, "inner steps for three rounds"
+    )
     assert (later.round, later.digest, later.tokens) == (alone.round, alone.digest, alone.tokens)
     assert later.pending_tokens > alone.pending_tokens
 
@@ -235,13 +237,11 @@ def test_a_volunteer_sees_what_others_say_that_the_machine_has_done(swarm: Swarm
 
 def test_a_peer_that_leaves_and_comes_back_disturbs_nobody(swarm: Swarm) -> None:
     anna, bert, cleo = swarm.peers
-    before = cleo.until(lambda it: it.peers == 3, 30, "three peers")
-    asked = time.monotonic()
+    before = cleo.until(lambda it: it.peers == 3, SOON_SECONDS, "three peers")
     assert cleo.leave(signal.SIGINT) == 0
     assert "leaving; once more to stop at once" in cleo.err.to_the_end()
     for peer in (anna, bert):
         peer.until(lambda it: it.peers == 2, LEAVE_SECONDS, "cleo gone from its view")
-    assert time.monotonic() - asked < LEAVE_SECONDS
     assert len(swarm.home.runtime_folders()) == 3  # anna's, bert's and the coordinator's
     rounds_go_on([anna, bert])
     assert swarm.reported("cleo").phase == "stopped"
@@ -263,7 +263,7 @@ def test_a_peer_that_leaves_and_comes_back_disturbs_nobody(swarm: Swarm) -> None
 
 def test_a_killed_peer_takes_its_children_along_and_comes_back(swarm: Swarm) -> None:
     anna, bert, cleo = swarm.peers
-    before = cleo.until(lambda it: it.digest != b"", 10, "a state")
+    before = cleo.until(lambda it: it.digest != b"", SOON_SECONDS, "a state")
     folders = set(swarm.home.runtime_folders())
     cleo.kill()
     assert set(swarm.home.runtime_folders()) == folders  # a killed one cannot tidy up
@@ -282,10 +282,15 @@ def test_a_killed_peer_takes_its_children_along_and_comes_back(swarm: Swarm) -> 
 
 def test_a_killed_trainer_is_replaced_and_its_peer_stays(swarm: Swarm) -> None:
     _, _, cleo = swarm.peers
-    before = cleo.until(lambda it: it.trainer_pid > 0, 10, "a trainer")
+    before = cleo.until(lambda it: it.trainer_pid > 0, SOON_SECONDS, "a trainer")
     psutil.Process(before.trainer_pid).kill()
     log = cleo.folder / "peer.log"
-    eventually(lambda: "killed by signal 9" in log.read_text(), 10, "its end in the log", cleo.told)
+    eventually(
+        lambda: "killed by signal 9" in log.read_text(),
+        SOON_SECONDS,
+        "its end in the log",
+        cleo.told,
+    )
     after = cleo.until(
         lambda it: it.trainer_pid not in (0, before.trainer_pid) and it.tokens > before.tokens,
         JOIN_SECONDS,
@@ -299,7 +304,9 @@ def test_nobody_needs_the_coordinator_once_the_run_is_known(swarm: Swarm) -> Non
     anna, bert, cleo = swarm.peers
     swarm.server.kill()
     away = rounds_go_on([anna, bert])
-    told = anna.until(lambda it: "unreachable" in it.coordinator_state, 20, "what it lacks")
+    told = anna.until(
+        lambda it: "unreachable" in it.coordinator_state, SOON_SECONDS, "what it lacks"
+    )
     assert "reports are kept" in told.coordinator_state
 
     # who was here before comes back by what it has kept; who was not is told what to do
@@ -307,10 +314,10 @@ def test_nobody_needs_the_coordinator_once_the_run_is_known(swarm: Swarm) -> Non
     cleo.start()
     stranger = swarm.peer("dora")
     stranger.start()
-    assert stranger.wait(30) == Exit.COORDINATOR_UNREACHABLE
+    assert stranger.wait(SOON_SECONDS) == Exit.COORDINATOR_UNREACHABLE
     (line,) = stranger.err.to_the_end()
     assert f"no coordinator answers at {swarm.server.address}" in line
-    cleo.err.wait_for("through the peers known here", 30)
+    cleo.err.wait_for("through the peers known here", SOON_SECONDS)
     cleo.until(lambda it: it.tokens > 0, JOIN_SECONDS, "a round with its work")
     away |= rounds_go_on([anna, bert, cleo])
 
@@ -332,7 +339,9 @@ def test_nobody_needs_the_coordinator_once_the_run_is_known(swarm: Swarm) -> Non
     shown = swarm.home.run("run", "show", "tiny", "--coordinator", swarm.server.address)
     assert "under way: 3 peers live" in shown.stdout
     assert "digests agree in every round" in shown.stdout
-    anna.until(lambda it: it.coordinator_state == "reachable", 20, "the coordinator again")
+    anna.until(
+        lambda it: it.coordinator_state == "reachable", SOON_SECONDS, "the coordinator again"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -344,39 +353,41 @@ def test_a_signal_counts_before_the_daemon_listens_for_it(home: Home, number: in
     assert peer.wait(LEAVE_SECONDS) == Exit.INTERRUPTED
 
 
-def test_a_signal_to_the_whole_process_group_ends_a_peer_too(swarm: Swarm) -> None:
-    """As `timeout`, a service manager or a terminal sends it: p2pd is hit as well."""
-    _, bert, cleo = swarm.peers
-    for peer, number in ((bert, signal.SIGTERM), (cleo, signal.SIGINT)):
-        os.killpg(peer.pid, number)
-        assert peer.wait(LEAVE_SECONDS) == 0
-        assert "p2p-daemon" not in "".join(peer.err.to_the_end())  # p2pd's word on its own end
-
-
 def test_a_second_ctrl_c_ends_at_once(swarm: Swarm) -> None:
     anna, bert, cleo = swarm.peers
     children = cleo.children()
     cleo.send(signal.SIGINT)
     cleo.err.wait_for("once more to stop at once", LEAVE_SECONDS)
     cleo.send(signal.SIGINT)
-    assert cleo.wait(2) == Exit.INTERRUPTED
+    assert cleo.wait(DEATH_SECONDS) == Exit.INTERRUPTED  # who leaves in order ends with 0
     assert alive_after(DEATH_SECONDS, children) == []
     assert len(swarm.home.runtime_folders()) == 3
-    rounds_go_on([anna, bert], seconds=60 + RECORD_GONE_SECONDS)
+    rounds_go_on([anna, bert], seconds=JOIN_SECONDS + RECORD_GONE_SECONDS)
 
 
 # ---- a swarm that was empty ------------------------------------------------------------
 
 
-def test_a_run_that_everybody_left_goes_on_from_a_checkpoint(shared: Swarm) -> None:
+def test_a_signal_to_the_whole_process_group_ends_a_peer_too(shared: Swarm) -> None:
+    """As `timeout`, a service manager or a terminal sends it: p2pd is hit as well."""
     shared.make_whole(["anna", "bert"])
+    anna, bert, _ = shared.peers
+    for peer, number in ((bert, signal.SIGTERM), (anna, signal.SIGINT)):
+        os.killpg(peer.pid, number)
+        assert peer.wait(LEAVE_SECONDS) == 0
+        assert "p2p-daemon" not in "".join(peer.err.to_the_end())  # p2pd's word on its own end
+
+
+def test_a_run_that_everybody_left_goes_on_from_a_checkpoint(shared: Swarm) -> None:
     anna = shared.peers[0]
+    if not anna.folder.exists():  # nobody was here before
+        shared.make_whole(["anna", "bert"])
     last = [peer for peer in shared.peers if peer.alive]
     for peer in last:
         peer.send(signal.SIGTERM)
-    assert {peer.wait(LEAVE_SECONDS) for peer in last} == {0}
+    assert {peer.wait(LEAVE_SECONDS) for peer in last} <= {0}
     left_at = shared.progress().round
-    assert {shared.reported(peer.name).phase for peer in last} == {"stopped"}
+    assert {shared.reported(name).phase for name in ("anna", "bert")} == {"stopped"}
 
     # a newcomer must not begin the run a second time
     newcomer = shared.peer("emil")

@@ -15,6 +15,7 @@ from peer.checkpoint_keeper import CHECKPOINTS
 from tests.e2e import processes
 from tests.e2e.processes import (
     JOIN_SECONDS,
+    SOON_SECONDS,
     Home,
     PeerProcess,
     Server,
@@ -109,7 +110,7 @@ def test_who_is_killed_loses_what_it_had_trained_since_its_checkpoint(
         assert first is not None
         seen = written()
         # the second new one was begun after the first was there, so after that status
-        eventually(lambda: len(written() - seen) >= 2, 60, "checkpoints", peer.told)
+        eventually(lambda: len(written() - seen) >= 2, SOON_SECONDS, "checkpoints", peer.told)
         peer.kill()
         saved = 32 * len(chunks_in_the_newest(peer))
         assert saved >= first.pending_tokens

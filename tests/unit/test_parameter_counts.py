@@ -41,6 +41,9 @@ def test_a_model_is_counted_once_and_its_size_is_known_after_a_restart(
 ) -> None:
     file = tmp_path / "parameters.json"
     counts = ParameterCounts(file)
+    # with the least priority it may take minutes beside other tests
+    script = "from peer.training import counting; counting.LEAST_PRIORITY = 0; counting.main()"
+    monkeypatch.setattr(parameter_counts, "COMMAND", (sys.executable, "-c", script))
     assert counts.of(DEMO) is None, "nobody waits for it"
     asyncio.run(counted(counts, DEMO))
     assert 900_000 < (counts.of(DEMO) or 0) < 1_200_000, "about a million, its description says"
