@@ -80,7 +80,7 @@ def stale_folders(temporary: Path, now: float) -> Iterator[Path]:
             yield path
 
 
-def stays(state_dir: Path) -> list[str]:
+def stays(state_dir: Path, settings: Path) -> list[str]:
     """What is not removed, in lines for a person."""
     lines = [
         "the run's coordinator and the other peers keep what was merged, and the receipts of it",
@@ -90,6 +90,9 @@ def stays(state_dir: Path) -> list[str]:
     coordinator = state_dir / "coordinator"
     if coordinator.is_dir():
         lines.append(f"this machine's coordinator, with its keys and runs: {coordinator}")
+    owner = settings.with_name("owner.key")
+    if owner.exists():
+        lines.append(f"the key with which you own runs: {owner}")
     demos = user_cache_path(APPLICATION)
     if demos.is_dir():
         lines.append(f"what `coordinator demo` left, if anything: {demos}")

@@ -52,7 +52,7 @@ def purge(
     for path in services.values():
         click.echo(f"{'':8}  {path}  (service)")
     click.echo(f"{bytes_text(sum(it.bytes for it in items)):>8}  in all")
-    for line in stays(folder):
+    for line in stays(folder, config_file()):
         click.echo(f"stays: {line}")
     if dry_run:
         return

@@ -255,6 +255,7 @@ def test_a_state_folder_among_other_things_keeps_them(
     (machine.state / "runs" / "album").symlink_to(machine.photos)
     told = peer("purge", "--yes")
     assert f"stays: this machine's coordinator, with its keys and runs: {machine.state}" in told
+    assert f"stays: the key with which you own runs: {strange[-1]}" in told
     assert all(path.read_text() == "mine" for path in strange)
     assert (machine.state / "runs" / "album").is_symlink()
     assert not machine.run("demo").exists()
