@@ -14,6 +14,7 @@ from peer.events import Phase
 from peer.join_request import JoinRequest
 from peer.limits.in_force import LimitsInForce
 from peer.limits.words import add_limits
+from peer.local_runs import disk_bytes
 from peer.notices import Notices
 from peer.reloading import reload
 from peer.resting.lookout import Lookout
@@ -102,6 +103,7 @@ class LivePeer:
         reply.coordinator = self._request.config.coordinator
         reply.daemon_rss_bytes = _resident(os.getpid())
         reply.version = SOFTWARE_VERSION
+        reply.disk_bytes = disk_bytes(self._request.folder)
         add_limits(reply, self._limits)
         if self._notices is not None:
             reply.notices.extend(self._notices.current())

@@ -14,6 +14,7 @@ from peer.control import serve_control
 from peer.join_request import JoinRequest
 from peer.limits.in_force import LimitsInForce
 from peer.limits.words import add_limits
+from peer.local_runs import disk_bytes
 from peer.reloading import reload
 from peer.resting.lookout import Lookout, until_next_look
 from peer.resting.pause_file import end_pause, save_pause
@@ -88,6 +89,7 @@ class RestingPeer:
             train_loss=nan,
             checkpoint_seconds=nan,
             next_cut_seconds=nan,
+            disk_bytes=disk_bytes(self._request.folder),
             version=SOFTWARE_VERSION,
         )
         add_limits(reply, self._limits)
