@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(300)
 
 CTRL_C, CTRL_Z = "\x03", "\x1a"
 ROUND = {"target_tokens": 4000, "min_seconds": 0.5, "max_seconds": 3, "min_peers": 1}
-SHOWN_SECONDS = 15.0
+SHOWN_SECONDS = 30.0
 """From something that happens to the frame that shows it, on a machine that has other work."""
 QUIET_SECONDS = 0.6
 """Of processor time; it takes half of that where nothing else runs."""
