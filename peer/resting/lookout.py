@@ -101,14 +101,15 @@ class Lookout:
             since = measured_at - self._cooled_at if self._cooled_at else 0.0
             self._cooled_at = measured_at
             self._cooling = cooled(self._cooling, heat, limit, since)
-            self._slow_to(self._cooling.share, f"{heat:.0f} °C of {limit:g} °C allowed")
+            self._slow_to(self._cooling.share, f"{heat:.0f} °C, {limit:g} °C allowed")
 
     def _slow_to(self, share: float, why: str) -> None:
         if abs(share - self._limits.slowed_to) >= SHARE_STEP or share == 1.0:
             self._limits.slow_to(share)
         now = self._limits.slowed_to
         if now < 1.0:
-            self._limits.acts("max_temperature", f"{why}, training {share_text(now)} of the time")
+            slowed = share_text(round(now, 2))
+            self._limits.acts("max_temperature", f"{why}: training {slowed} of the time")
         else:
             self._limits.ceases("max_temperature")
 
