@@ -345,6 +345,9 @@ class Lines:
 class PeerProcess:
     """A `peer join`, from its start to its end; `start` it again as often as you like."""
 
+    manners: tuple[str, ...] = ("--niceness", "0")
+    """Beside other tests, a nice one's start would take minutes."""
+
     def __init__(self, home: Home, name: str, coordinator: str, run_id: str) -> None:
         self.home = home
         self.name = name
@@ -364,6 +367,7 @@ class PeerProcess:
         return (
             *("join", "--run", self.run_id, "--coordinator", self.coordinator),
             *("--host", "127.0.0.1", "--threads", "1", "--device", "cpu"),
+            *self.manners,
             *("--name", self.name, "--state-dir", str(self.state_dir)),
         )
 

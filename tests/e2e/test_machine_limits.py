@@ -49,6 +49,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PeerProcess
         create_run(home, server.address, spec())
         held, free = (PeerProcess(home, it, server.address, "tiny") for it in ("held", "free"))
         write_limits(home, f'processor = "{PROCESSORS} processors"\nniceness = 0\n')
+        held.manners = ()  # its file says it, until the file says something else
         held.start(PEER_CONFIG=str(config_of(home)))
         free.start()
         yield held, free
