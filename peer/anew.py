@@ -15,7 +15,9 @@ import psutil
 from peer.runtime import RuntimeFolder
 from peer.screen.restoring import restore_terminal
 
-_REAP_SECONDS = 0.5
+_BEGUN_ANEW = "MURMURATION_ANEW"
+_REAP_SECONDS = 0.3
+_LAST_SECONDS = 5.0
 
 
 def begin_anew(runtime: RuntimeFolder) -> NoReturn:
@@ -28,4 +30,15 @@ def begin_anew(runtime: RuntimeFolder) -> NoReturn:
         child.kill()
     psutil.wait_procs(children, timeout=_REAP_SECONDS)
     runtime.hand_over()
+    os.environ[_BEGUN_ANEW] = "1"
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  ourselves, no shell
+
+
+def reap_predecessors() -> None:
+    """Let those go that this process had killed just before it began anew.
+
+    A machine that is busy takes its time to take down a large process; it stays in the list of
+    processes until it is asked for.
+    """
+    if os.environ.pop(_BEGUN_ANEW, None) is not None:
+        psutil.wait_procs(psutil.Process().children(), timeout=_LAST_SECONDS)

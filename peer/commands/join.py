@@ -111,7 +111,7 @@ def _take_part(request: JoinRequest) -> str:
     """Take part until the end, resting when it has to; why it ended. Raises `UserError`."""
     import anyio
 
-    from peer.anew import begin_anew
+    from peer.anew import begin_anew, reap_predecessors
     from peer.limits.in_force import LimitsInForce
     from peer.resting.lookout import Lookout
     from peer.resting.waiting import wait_until_allowed
@@ -119,6 +119,7 @@ def _take_part(request: JoinRequest) -> str:
     from peer.runtime import RuntimeFolder
 
     runtime = RuntimeFolder.claim_or_take_over(request.folder, f"a peer of run {request.run_id}")
+    reap_predecessors()
     limits = LimitsInForce(request.config.limits)
     lookout = Lookout(request.folder, limits)
     uvloop = {"use_uvloop": True}

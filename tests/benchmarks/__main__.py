@@ -15,6 +15,7 @@ NAMES = {
     "inner_outer": "inner and outer settings of the demo, simulated",
     "limits": "each limit of a volunteer: the value set and the value measured (root)",
     "links": "rounds over slow links: round time, trainer's share, a blocking rival (root)",
+    "pausing": "how soon a pause gives the machine back, and how soon it trains again",
     "peer_figures": "start-up, round time, cost of averaging and memory of real peers",
     "quality": "loss of rare, lossy, late exchanges against data parallel, simulated",
     "soak": "memory and descriptors of daemon, trainer and p2pd over 500 rounds",
