@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 from peer.screen.restoring import restore_terminal
 from swarmpb.exits import Exit
@@ -17,12 +18,16 @@ def end_at_once() -> None:
     os._exit(0)  # all that was started and claimed has been ended and released
 
 
-def end_early_on_signals() -> None:
-    """Until the daemon handles signals: a `KeyboardInterrupt` gets lost in libraries' imports."""
+def end_early_on_signals(release: Callable[[], None] = lambda: None) -> None:
+    """Until the daemon handles signals: a `KeyboardInterrupt` gets lost in libraries' imports.
+
+    release: gives back what was claimed until then.
+    """
+
+    def end(_number: int, _frame: object) -> None:
+        restore_terminal()
+        release()
+        os._exit(Exit.INTERRUPTED)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end_early)
-
-
-def _end_early(_number: int, _frame: object) -> None:
-    restore_terminal()
-    os._exit(Exit.INTERRUPTED)
+        signal.signal(number, end)

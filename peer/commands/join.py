@@ -119,6 +119,7 @@ def _take_part(request: JoinRequest) -> str:
     from peer.runtime import RuntimeFolder
 
     runtime = RuntimeFolder.claim_or_take_over(request.folder, f"a peer of run {request.run_id}")
+    end_early_on_signals(runtime.close)
     reap_predecessors()
     limits = LimitsInForce(request.config.limits)
     lookout = Lookout(request.folder, limits)
@@ -129,7 +130,7 @@ def _take_part(request: JoinRequest) -> str:
             left = anyio.run(waiting, backend_options=uvloop)
             if left:
                 return left
-            end_early_on_signals()
+            end_early_on_signals(runtime.close)
             from peer.joining import join
 
             joining = partial(join, request, runtime, limits, lookout)

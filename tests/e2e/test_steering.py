@@ -19,6 +19,7 @@ from tests.e2e.processes import (
     LEAVE_SECONDS,
     PEER,
     PeerProcess,
+    eventually,
     home_in,
     rounds_go_on,
 )
@@ -157,3 +158,14 @@ def test_a_peer_that_cannot_start_in_the_background_says_why(swarm: Swarm, tmp_p
     assert refused.returncode == Exit.UNKNOWN_RUN
     assert "knows no run named 'nope'" in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_a_signal_before_it_has_joined_leaves_nothing_behind(swarm: Swarm) -> None:
+    dora = swarm.peer("dora")
+    dora.start()
+    eventually(lambda: running(dora.folder) is not None, JOIN_SECONDS, "its folders are claimed")
+    holder = running(dora.folder)
+    assert holder is not None
+    dora.send(signal.SIGTERM)
+    assert dora.wait(LEAVE_SECONDS) in (0, Exit.INTERRUPTED)
+    assert not holder[1].exists()
