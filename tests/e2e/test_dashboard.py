@@ -324,7 +324,7 @@ def test_a_thousand_rows_are_patched_where_they_stand(browser: Browser, large: s
         expect(page.locator("#table tbody tr")).to_have_count(1000)
         page.evaluate(WATCH_UPDATES)
         three = re.compile(r"^([3-9]|\d{2,})$")  # they come as fast as the browser draws
-        expect(page.locator("body")).to_have_attribute("data-updates", three, timeout=60_000)
+        expect(page.locator("body")).to_have_attribute("data-updates", three, timeout=150_000)
         updates = page.evaluate("() => window.updates")
         assert page.evaluate("() => window.kept.every(row => row.isConnected)")
         assert all(it["added"] == 0 for it in updates), updates
