@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from peer.training.machine_memory import give_back_memory
 from peer.training.messages import Allow
 from peer.training.model import memory_needed
 from peer.training.priority import give_way
@@ -26,7 +27,9 @@ class Bounds:
 
     def change(self, allow: Allow) -> int:
         """Have these hold from now on; sequences at once."""
-        self.micro_batch = self._sizing.again(allow)
+        before, self.micro_batch = self.micro_batch, self._sizing.again(allow)
+        if self.micro_batch < before:
+            give_back_memory()
         self._set(allow)
         give_way(allow.niceness, allow.idle_io)
         return self.micro_batch

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,23 @@ def test_a_killed_trainer_ran_out_of_memory_only_if_the_system_says_so(
 def test_other_signals_have_nothing_to_do_with_memory() -> None:
     end = death.explain(-signal.SIGSEGV, None, "", stopping=False, starved=True)
     assert end.cause == "killed"
+
+
+def test_freed_memory_can_be_handed_back() -> None:
+    """Small pieces, which the C library would keep, until somebody asks it not to."""
+    code = (
+        "import os\n"
+        "from peer.training.machine_memory import give_back_memory\n"
+        "from peer.training.resident import forget_peak, resident\n"
+        "def taken():\n"
+        "    forget_peak(os.getpid())\n"
+        "    return resident(os.getpid()).private\n"
+        "pieces = [bytearray(100_000) for _ in range(1000)]\n"
+        "end = bytearray(100_000)\n"  # what is freed below it does not go by itself
+        "del pieces\n"
+        "kept = taken()\n"
+        "give_back_memory()\n"
+        "print(kept - taken())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50_000_000
