@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from swarmpb.exits import Exit
+from tests.benchmarks.paced_swarm import PacedPeer
+from tests.benchmarks.paced_trainer import Pace
 from tests.e2e.processes import (
     JOIN_SECONDS,
     LEAVE_SECONDS,
@@ -71,10 +73,11 @@ class Run:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     with home_in(tmp_path_factory.mktemp("d")) as home, serving(home) as server:
         create_run(home, server.address, RUN)
-        peer = PeerProcess(home, "anna", server.address, RUN.run_id)
+        # the processors are for the trainers that are measured
+        pace = Pace(1000, 0.5, str(home.path / "anna.jsonl"))
+        peer = PacedPeer(home, "anna", server.address, RUN.run_id, pace, None)
         peer.start()
-        status = peer.until(lambda it: it.inner_steps > 0, JOIN_SECONDS, "inner steps")
-        psutil.Process(status.trainer_pid).nice(19)
+        peer.until(lambda it: it.inner_steps > 0, JOIN_SECONDS, "inner steps")
         yield Run(home, server, peer)
         peer.send(signal.SIGTERM)
         assert peer.wait(LEAVE_SECONDS) == 0
