@@ -108,7 +108,7 @@ def energy(status: control_pb2.StatusReply) -> str:
     kwh = it.joules / _JOULES_PER_KWH
     cost = f", {kwh * it.price_per_kwh:.2f} {one_line(it.currency)}" if it.price_per_kwh else ""
     guess = "~" if it.source.startswith("estimated") else ""
-    return f"{guess}{it.watts:.0f} W, {kwh:.3g} kWh{cost}"
+    return f"{guess}{it.watts:.0f} W, {kwh:{".3f" if kwh < 1 else ".3g"}} kWh{cost}"
 
 
 def merged(status: control_pb2.StatusReply) -> str:
