@@ -107,8 +107,9 @@ def energy(status: control_pb2.StatusReply) -> str:
     it = status.energy
     kwh = it.joules / _JOULES_PER_KWH
     cost = f", {kwh * it.price_per_kwh:.2f} {one_line(it.currency)}" if it.price_per_kwh else ""
+    used = f"{kwh:.3f}" if 0 < kwh < 1 else f"{kwh:.3g}"
     guess = "~" if it.source.startswith("estimated") else ""
-    return f"{guess}{it.watts:.0f} W, {kwh:{".3f" if kwh < 1 else ".3g"}} kWh{cost}"
+    return f"{guess}{it.watts:.0f} W, {used} kWh{cost}"
 
 
 def merged(status: control_pb2.StatusReply) -> str:
