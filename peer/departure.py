@@ -6,14 +6,13 @@ The one place in a live peer that handles signals.
 from __future__ import annotations
 
 import os
-import signal
-import sys
 
 import anyio
 from anyio.abc import TaskGroup
 
 from peer.anew import begin_anew
 from peer.daemon import Daemon
+from peer.ending import leaving_signals, say_leaving
 from peer.events import Stop
 from peer.resting.rest import Rest
 from peer.runtime import RuntimeFolder
@@ -48,9 +47,9 @@ class Departure:
 
     async def obey_signals(self) -> None:
         """Wait for signals until cancelled."""
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            await signals.__anext__()
-            print("\nleaving; once more to stop at once", file=sys.stderr, flush=True)
+        with anyio.open_signal_receiver(*leaving_signals()) as signals:
+            number = await signals.__anext__()
+            say_leaving(number, "leaving; once more to stop at once")
             self.leave()
             await signals.__anext__()
             restore_terminal()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 import time
 
 import anyio
 import psutil
 
 from peer.control import serve_control
+from peer.ending import leaving_signals, say_leaving
 from peer.join_request import JoinRequest
 from peer.limits.in_force import LimitsInForce
 from peer.limits.words import add_limits
@@ -141,7 +140,6 @@ async def _wait(
 
 
 async def _obey_signals(peer: RestingPeer) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        await signals.__anext__()
-        print("\nleaving", file=sys.stderr, flush=True)
+    with anyio.open_signal_receiver(*leaving_signals()) as signals:
+        say_leaving(await signals.__anext__(), "leaving")
         peer.leave()

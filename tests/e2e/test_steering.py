@@ -169,3 +169,19 @@ def test_a_signal_before_it_has_joined_leaves_nothing_behind(swarm: Swarm) -> No
     dora.send(signal.SIGTERM)
     assert dora.wait(LEAVE_SECONDS) in (0, Exit.INTERRUPTED)
     assert not holder[1].exists()
+
+
+def test_a_closed_terminal_makes_it_leave_and_nohup_does_not(swarm: Swarm) -> None:
+    anna = swarm.peers[0]
+    anna.until_it_merges()
+    anna.send(signal.SIGHUP)
+    assert anna.wait(LEAVE_SECONDS) == 0, "as Ctrl-C, with all that it had kept"
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does to the command that it starts
+    try:
+        anna.start()
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    anna.until_it_merges()
+    anna.send(signal.SIGHUP)
+    anna.until_it_merges()
