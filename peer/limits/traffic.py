@@ -179,13 +179,14 @@ class Traffic(User):
                 self._limits.acts(name, f"held at {rate_text(8 * flow.rate)}")
             else:
                 self._limits.ceases(name)
-        if limits.data_per_month is None:
+        done = [f"its work is sent with {self._codec}"] if self._codec else []
+        if self._rarer > 1:
+            done.append(f"it looks at the others {self._rarer:.1f} times more rarely")
+        if limits.data_per_month is None or not done:
             self._limits.ceases("data_per_month")
             return
-        budget = bytes_text(limits.data_per_month)
-        words = f"{bytes_text(self._used)} of {budget} used this month"
-        how = f"; rounds are sent with {self._codec}" if self._codec else ""
-        self._limits.acts("data_per_month", words + how)
+        used = f"{bytes_text(self._used)} of {bytes_text(limits.data_per_month)} used this month"
+        self._limits.acts("data_per_month", "; ".join([used, *done]))
 
     # ---- counting ----------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ async def test_the_rest_of_a_months_data_bounds_the_link_and_is_told(tmp_path: P
     traffic.sends_with("int4")
     await traffic.look()
     assert in_force.acting() == {
-        "data_per_month": "50 MB of 100 MB used this month; rounds are sent with int4"
+        "data_per_month": "50 MB of 100 MB used this month; its work is sent with int4"
     }
     in_force.change(Limits())
     await traffic.look()
