@@ -117,9 +117,12 @@ def stop(peer: Peer, code: int, reason: str, rest: bool = False) -> Peer:
 def left(peer: Peer) -> Peer:
     """Be gone, as was asked for."""
     asked = peer.leaving or LeaveAsked()
-    # whose run is over, or who was to leave anyway, has nothing to come back to
-    for_good = peer.finished or peer.finish is not None
-    return stop(peer, 0, asked.reason, asked.rest and not for_good)
+    return stop(peer, 0, asked.reason, asked.rest and not for_good(peer))
+
+
+def for_good(peer: Peer) -> bool:
+    """Whose run is over, or who was to leave anyway, has nothing to come back to."""
+    return peer.finished or peer.finish is not None
 
 
 def finish_is_due(peer: Peer, now: float) -> bool:

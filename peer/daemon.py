@@ -21,7 +21,7 @@ from peer.averaging.attempt import Outcome
 from peer.averaging.state import GlobalState
 from peer.beginning import Beginning
 from peer.checkpoint_keeper import Checkpoints, FoundCheckpoints
-from peer.condition import Peer, stop_tokens
+from peer.condition import Peer, for_good, stop_tokens
 from peer.evaluator import Evaluator, coverage_told
 from peer.events import Phase
 from peer.hardware import Machine
@@ -171,10 +171,11 @@ class Daemon:
         self._post(events.FinishAsked(words, latest, as_late_as_possible=within > 0))
         return self._peer.reason
 
-    def stop_now(self, stop: events.Stop) -> None:
-        """End without waiting for anybody; the first reason counts."""
-        self._stop = self._stop or stop
+    def stop_now(self, stop: events.Stop) -> events.Stop:
+        """End without waiting for anybody; the first reason counts, which is returned."""
+        self._stop = self._stop or replace(stop, rest=stop.rest and not for_good(self._peer))
         self._stopping.set()
+        return self._stop
 
     async def _say_farewell(self) -> None:
         with anyio.move_on_after(FAREWELL_SECONDS):

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup
 from peer.anew import begin_anew
 from peer.daemon import Daemon
 from peer.ending import leaving_signals, say_leaving
-from peer.events import Stop
+from peer.events import LeaveAsked, Stop
 from peer.resting.rest import Rest
 from peer.runtime import RuntimeFolder
 from peer.screen.restoring import restore_terminal
@@ -44,6 +44,10 @@ class Departure:
         self._tasks = tasks
         self._leaving = False
         self._resting = False
+
+    def ended(self) -> Stop:
+        """How it ended; who was told to leave while it went to rest does not come back."""
+        return Stop(0, LeaveAsked().reason) if self.stop.rest and self._leaving else self.stop
 
     async def obey_signals(self) -> None:
         """Wait for signals until cancelled."""
@@ -83,21 +87,32 @@ class Departure:
     async def _leave_in_time(self) -> None:
         stop = Stop(0, "left before the round was decided")
         await self._patience(stop, LEAVE_SECONDS, FAREWELL_SECONDS)
-        restore_terminal()
-        self._runtime.close()
-        os._exit(0)  # whatever the goodbyes hang on: a peer leaves within ten seconds
+        self._exit()  # whatever the goodbyes hang on: a peer leaves within ten seconds
 
     async def _rest_in_time(self, stop: Stop, urgent: bool) -> None:
         if urgent:
-            await self._patience(stop, URGENT_LEAVE_SECONDS, URGENT_FAREWELL_SECONDS)
+            counts = await self._patience(stop, URGENT_LEAVE_SECONDS, URGENT_FAREWELL_SECONDS)
         else:
-            await self._patience(stop, REST_SECONDS, FAREWELL_SECONDS)
-        if not self._leaving:  # else its user has asked for more meanwhile
+            counts = await self._patience(stop, REST_SECONDS, FAREWELL_SECONDS)
+        if self._leaving:
+            return  # its user has asked for more meanwhile, which has its own time
+        if counts.rest:
             begin_anew(self._runtime)
+        else:
+            self._exit()
 
-    async def _patience(self, stop: Stop, round_seconds: float, farewell_seconds: float) -> None:
-        """Wait as long as a peer may take to go; `stop` ends the round that it waits for."""
+    def _exit(self) -> None:
+        restore_terminal()
+        self._runtime.close()
+        os._exit(0)
+
+    async def _patience(self, stop: Stop, round_seconds: float, farewell_seconds: float) -> Stop:
+        """Wait as long as a peer may take to go; `stop` ends the round that it waits for.
+
+        The stop that counts: somebody may have asked for another one before.
+        """
         assert self.daemon is not None, "only who takes part has somebody to wait for"  # noqa: S101  an invariant
         await anyio.sleep(round_seconds)
-        self.daemon.stop_now(stop)
+        counts = self.daemon.stop_now(stop)
         await anyio.sleep(farewell_seconds)
+        return counts

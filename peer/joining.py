@@ -76,7 +76,7 @@ async def join(
         tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    return departure.stop
+    return departure.ended()
 
 
 async def _take_part(

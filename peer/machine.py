@@ -244,7 +244,7 @@ def _leave_asked(peer: Peer, event: LeaveAsked, now: float) -> Peer:
 
 def _finish_asked(peer: Peer, event: FinishAsked, now: float) -> Peer:
     if peer.phase is Phase.LEAVING:
-        return peer
+        return replace(peer, finish=event)  # should it go to rest, it does not come back
     words = f"; {peer.finish.words}" if peer.finish is not None else ""
     peer = replace(peer, finish=event, reason=peer.reason.removesuffix(words))
     if peer.position is None or peer.course.paused:

@@ -18,9 +18,7 @@ from peer.local_runs import disk_bytes
 from peer.notices import Notices
 from peer.reloading import reload
 from peer.resting.lookout import Lookout
-from peer.resting.pause_file import save_pause
 from peer.resting.rest import Pause, clock_text, rest_for_pause
-from peer.runtime import state_folder_error
 from peer.status import add_outlook, status_reply
 from peer.swarm.clock import CLOCK
 from swarmpb.v1 import control_pb2
@@ -52,18 +50,17 @@ class LivePeer:
     def pause(self, seconds: float) -> str:
         now = time.time()
         pause = Pause(now + seconds if seconds else None)
-        try:
-            save_pause(self._request.folder, pause)
-        except OSError as error:
-            raise state_folder_error(self._request.folder, error) from error
-        self._lookout.pause = pause
+        self._lookout.keep_pause(pause)
         rest = rest_for_pause(pause, now)
         assert rest is not None, "it begins now"  # noqa: S101  an invariant
         self._departure.rest(rest)
         return rest.reason
 
     def resume(self) -> str:
-        return "it is not paused"
+        if rest_for_pause(self._lookout.pause, time.time()) is None:
+            return "it is not paused"
+        self._lookout.keep_pause(None)
+        return "resuming: it is just leaving for the pause, and joins again at once"
 
     def finish(self, within_seconds: float) -> str:
         daemon = self._departure.daemon

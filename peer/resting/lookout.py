@@ -20,9 +20,10 @@ from peer.limits.settings import Limits
 from peer.limits.units import share_text
 from peer.resting.due import Sight, rest_due
 from peer.resting.observing import Observing, SystemZone, senses_here
-from peer.resting.pause_file import load_pause
-from peer.resting.rest import Rest
+from peer.resting.pause_file import end_pause, load_pause, save_pause
+from peer.resting.rest import Pause, Rest
 from peer.resting.rest_file import load_rest, save_rest
+from peer.runtime import state_folder_error
 
 LOOK_SECONDS = 1.0
 SHARE_STEP = 0.05
@@ -43,7 +44,7 @@ class Lookout:
     ) -> None:
         """observing: else this machine is looked at, at once; wall: the user's clock."""
         self.pause = load_pause(folder)
-        """The user's own; whoever changes it keeps the file."""
+        """The user's own."""
         self._folder = folder
         self._limits = limits
         self._observing = observing or Observing(senses_here(folder.parents[1]))
@@ -64,6 +65,17 @@ class Lookout:
             save_rest(self._folder, due)
         self._before = due
         return due
+
+    def keep_pause(self, pause: Pause | None) -> None:
+        """Have the user's pause hold, None: no more; `UserError` if it cannot be kept."""
+        try:
+            if pause is None:
+                end_pause(self._folder)
+            else:
+                save_pause(self._folder, pause)
+        except OSError as error:
+            raise state_folder_error(self._folder, error) from error
+        self.pause = pause
 
     async def look(self) -> None:
         """Look at the machine where that is due, and slow its trainer down if it gets too hot."""

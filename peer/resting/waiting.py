@@ -16,10 +16,9 @@ from peer.limits.words import add_limits
 from peer.local_runs import disk_bytes
 from peer.reloading import reload
 from peer.resting.lookout import Lookout, until_next_look
-from peer.resting.pause_file import end_pause, save_pause
-from peer.resting.rest import Pause, Rest
+from peer.resting.rest import Pause, Rest, rest_for_pause
 from peer.run_log import log_changes
-from peer.runtime import RuntimeFolder, state_folder_error
+from peer.runtime import RuntimeFolder
 from peer.screen.show import show_live
 from swarmpb.v1 import control_pb2
 from swarmpb.version import SOFTWARE_VERSION
@@ -43,18 +42,9 @@ class RestingPeer:
         self._process = psutil.Process()
 
     def pause(self, seconds: float) -> str:
-        pause = Pause(time.time() + seconds if seconds else None)
-        try:
-            save_pause(self._request.folder, pause)
-        except OSError as error:
-            raise state_folder_error(self._request.folder, error) from error
-        return self._paused(pause)
+        return self._paused(Pause(time.time() + seconds if seconds else None))
 
     def resume(self) -> str:
-        try:
-            end_pause(self._request.folder)
-        except OSError as error:
-            raise state_folder_error(self._request.folder, error) from error
         self._paused(None)
         rest = self._lookout.rest()
         return "resuming" if rest is None else f"not paused any more; {rest.reason}"
@@ -95,7 +85,7 @@ class RestingPeer:
         return reply
 
     def _paused(self, pause: Pause | None) -> str:
-        self._lookout.pause = pause
+        self._lookout.keep_pause(pause)
         self.rest = self._lookout.rest() or self.rest
         self.asked.set()
         return self.rest.reason
@@ -110,8 +100,8 @@ async def wait_until_allowed(
 ) -> str:
     """Wait while there is a reason to rest; why it is to end instead, or empty to go on."""
     left = await _wait(request, runtime, limits, lookout)
-    if not left:
-        end_pause(request.folder)  # it is over
+    if not left and rest_for_pause(lookout.pause, time.time()) is None:
+        lookout.keep_pause(None)  # it is over
     return left
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import anyio
@@ -31,6 +32,7 @@ class Peer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
         self.story: list[tuple[float, str]] = []
+        self.finishes = False
         self.meanwhile: Callable[[Departure], None] | None = None
         """What somebody does while the peer waits for the first time."""
         monkeypatch.setattr(anyio, "sleep", self._wait)
@@ -61,8 +63,9 @@ class Peer:
     def leave(self) -> None:
         self._told("leaves")
 
-    def stop_now(self, stop: Stop) -> None:
+    def stop_now(self, stop: Stop) -> Stop:
         self._told(f"breaks the round off: {stop.reason}")
+        return replace(stop, rest=stop.rest and not self.finishes)
 
     def close(self) -> None:
         self._told("gives its folder back")
@@ -109,3 +112,22 @@ async def test_who_is_told_to_leave_while_it_goes_to_rest_does_not_begin_anew(
     assert "leaves" in told
     assert "exits" in told
     assert "begins anew" not in told
+
+
+async def test_who_was_to_finish_anyway_ends_where_it_would_have_rested(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peer = Peer(monkeypatch)
+    peer.finishes = True
+    told = [what for _, what in await peer.departs(lambda it: it.rest(HOURS))]
+    assert told[-1] == "exits"
+    assert "begins anew" not in told
+
+
+async def test_a_signal_counts_also_while_a_peer_says_goodbye_for_a_rest() -> None:
+    async with anyio.create_task_group() as tasks:
+        departure = Departure(cast(RuntimeFolder, None), tasks)
+        departure.stop = Stop(0, "outside the hours you allow", rest=True)  # so its daemon ended
+        assert departure.ended().rest
+        departure.leave()
+    assert departure.ended() == Stop(0, "asked to leave")

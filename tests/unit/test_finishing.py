@@ -129,3 +129,12 @@ def test_a_run_that_ends_is_not_rested_from() -> None:
     assert WrapUp() in story.happens(StateAdopted(at(6), SPEC.stop.tokens))
     (stop,) = story.happens(RESTING)
     assert stop == Stop(0, RESTING.reason)
+
+
+def test_asked_while_it_sees_a_round_through_before_a_rest_it_does_not_come_back() -> None:
+    story = averaging("bert")
+    story.happens(RESTING)
+    assert not story.happens(FinishAsked(WORDS, story.now + 60))
+    (stop,) = story.happens(AttemptEnded("bert", False, "half are silent"))
+    assert isinstance(stop, Stop)
+    assert not stop.rest
