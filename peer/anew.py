@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import psutil
 
+from peer.config import ENVIRONMENT
 from peer.runtime import RuntimeFolder
 from peer.screen.restoring import restore_terminal
 
@@ -31,6 +32,8 @@ def begin_anew(runtime: RuntimeFolder) -> NoReturn:
     psutil.wait_procs(children, timeout=_REAP_SECONDS)
     runtime.hand_over()
     os.environ[_BEGUN_ANEW] = "1"
+    # whatever the settings say by now: place in the run, pause and claim are there
+    os.environ[ENVIRONMENT["state_dir"]] = str(runtime.claimed.parents[1])
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  ourselves, no shell
 
 

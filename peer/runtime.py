@@ -29,9 +29,11 @@ _PREFIX = "murmuration-"  # short: a socket's path has at most 107 bytes
 class RuntimeFolder:
     """An exclusive claim on a state folder, with a private folder for sockets (mode 0700)."""
 
-    def __init__(self, lock: int, path: Path) -> None:
+    def __init__(self, lock: int, path: Path, claimed: Path) -> None:
         self._lock = lock
         self.path = path
+        self.claimed = claimed
+        """The state folder."""
 
     @classmethod
     def claim(cls, state_dir: Path, what: str) -> RuntimeFolder:
@@ -67,7 +69,7 @@ class RuntimeFolder:
         except OSError as error:
             os.close(lock)
             raise state_folder_error(state_dir, error) from error
-        return cls(lock, path)
+        return cls(lock, path, state_dir)
 
     @classmethod
     def claim_or_take_over(cls, state_dir: Path, what: str) -> RuntimeFolder:
@@ -81,7 +83,7 @@ class RuntimeFolder:
         if holder is None or holder[0] != os.getpid():
             raise RuntimeError(f"descriptor {lock} is no claim of this process")
         _remove_unfinished(state_dir)
-        return cls(lock, holder[1])
+        return cls(lock, holder[1], state_dir)
 
     def hand_over(self) -> None:
         """Let the program that takes this one's place in this process keep the claim."""
