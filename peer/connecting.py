@@ -50,6 +50,20 @@ class Connector:
         self._last_port = int(found[1]) if found else self._port
         return network
 
+    async def join_after_rest(self, initial_peers: Sequence[str], notices: Notices) -> Network:
+        """As `join`, however long it takes: a laptop that wakes up has no network yet."""
+        while True:
+            try:
+                network = await self.join(initial_peers)
+            except UserError as error:
+                if error.code is not Exit.SWARM_UNREACHABLE:
+                    raise
+                notices.trouble("network", f"cannot join the swarm again yet: {error}")
+                await anyio.sleep(RETRY_SECONDS)
+            else:
+                notices.over("network", "the swarm is there again")
+                return network
+
     async def join_again(self, notices: Notices) -> Network:
         """Begin anew, however long it takes.
 

@@ -70,7 +70,7 @@ async def join(
         live = LivePeer(request, limits, departure, lookout)
         try:
             async with serve_control(runtime.path, live):
-                departure.stop = await _take_part(request, runtime, limits, live)
+                departure.stop = await _take_part(request, runtime, limits, live, lookout.rested)
         except UserError as error:
             failure = error  # raised below: a task group would wrap it
         tasks.cancel_scope.cancel()
@@ -80,7 +80,11 @@ async def join(
 
 
 async def _take_part(
-    request: JoinRequest, runtime: RuntimeFolder, limits: LimitsInForce, live: LivePeer
+    request: JoinRequest,
+    runtime: RuntimeFolder,
+    limits: LimitsInForce,
+    live: LivePeer,
+    rested: bool,
 ) -> events.Stop:
     async with AsyncExitStack() as stack:
         coordinator = CoordinatorClient(request.config.coordinator)
@@ -100,6 +104,8 @@ async def _take_part(
         async def connect(again: bool) -> Network:
             if again:
                 return await connector.join_again(notices)
+            if rested:
+                return await connector.join_after_rest(metadata.initial_peers, notices)
             return await connector.join(metadata.initial_peers)
 
         spec = metadata.spec

@@ -45,6 +45,8 @@ class Lookout:
         """observing: else this machine is looked at, at once; wall: the user's clock."""
         self.pause = load_pause(folder)
         """The user's own."""
+        self.rested = False
+        """There was a reason to: this peer was here before."""
         self._folder = folder
         self._limits = limits
         self._observing = observing or Observing(senses_here(folder.parents[1]))
@@ -64,6 +66,7 @@ class Lookout:
         if {it.name for it in due.causes} != before if due else before:
             save_rest(self._folder, due)
         self._before = due
+        self.rested = self.rested or due is not None
         return due
 
     def keep_pause(self, pause: Pause | None) -> None:

@@ -9,7 +9,9 @@ from typing import cast
 
 import pytest
 
+from peer import connecting
 from peer.connecting import JOIN_TRIES, Connector
+from peer.notices import Notices
 from peer.swarm.interface import Network
 from swarmpb.exits import Exit, UserError
 
@@ -44,6 +46,18 @@ async def test_after_some_tries_nobody_is_there() -> None:
     with pytest.raises(UserError):
         await connector.join(["/a"])
     assert connector.tries == JOIN_TRIES
+
+
+async def test_who_comes_back_from_a_rest_has_all_the_time_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connecting, "RETRY_SECONDS", 0.0)
+    notices = Notices()
+    connector = Trying(*[Exit.SWARM_UNREACHABLE] * 9)
+    assert await connector.join_after_rest(["/a"], notices) is NETWORK
+    assert any("the swarm is there again" in it for it in notices.current())
+    with pytest.raises(UserError):
+        await Trying(Exit.PORT_IN_USE).join_after_rest(["/a"], notices)
 
 
 async def test_what_the_user_must_mend_is_told_at_once() -> None:
