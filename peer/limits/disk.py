@@ -61,7 +61,7 @@ class Disk:
         if plan.words:
             kept = "1 checkpoint" if not plan.stay else f"{plan.stay + 1} checkpoints"
             self._limits.acts("disk", f"{kept} instead of {most}: {plan.words}")
-        elif plan.stay >= most - 1:
+        else:
             self._limits.ceases("disk")
 
     def _left(self, returned: int) -> tuple[int, str]:

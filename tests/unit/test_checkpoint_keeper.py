@@ -160,6 +160,17 @@ async def test_where_not_one_fits_none_is_written_and_that_is_said_once(tmp_path
     assert limits.acting()["disk"].startswith("no checkpoint: one takes 700 kB")
 
 
+async def test_with_the_first_checkpoint_that_fits_again_nothing_acts_any_more(
+    tmp_path: Path,
+) -> None:
+    limits = LimitsInForce(Limits(disk=600_000.0, disk_free=0.0))
+    await saved(tmp_path, limits, rounds=1)
+    assert "disk" in limits.acting()
+    limits.change(Limits(disk_free=0.0))
+    await saved(tmp_path, limits, rounds=1)
+    assert (generations(tmp_path), limits.acting()) == (1, {})
+
+
 async def test_a_disk_that_others_fill_is_left_alone_and_what_was_written_stays(
     tmp_path: Path,
 ) -> None:
