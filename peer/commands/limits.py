@@ -18,8 +18,8 @@ _TEXTS = {
     "accelerator_memory": ("AMOUNT", "Of the accelerator's memory: 6 GB."),
     "disk": ("AMOUNT", "For checkpoints and training text: 20 GB."),
     "disk_free": ("AMOUNT", "Left free on the disk: 1 GB by default."),
-    "upload": ("RATE", "2 Mbit/s."),
-    "download": ("RATE", "20 Mbit/s."),
+    "upload": ("RATE", "All that is sent holds this rate: 2 Mbit/s."),
+    "download": ("RATE", "All that is received holds this rate: 20 Mbit/s."),
     "data_per_month": ("AMOUNT", "Sent and received in a month: 100 GB."),
     "hours": ("TEXT", "When to train: 'mon-fri 19:00-08:00, sat-sun'."),
     "idle_after": ("TIME", "Train when nobody has used the machine so long: 5 min."),
@@ -29,7 +29,12 @@ _TEXTS = {
 def limit_options(command: Command) -> Command:
     """Options by the name of their key: `--upload` gives "upload"."""
     options = [
-        click.option("--threads", "threads", type=int, help="Processor threads."),
+        click.option(
+            "--threads",
+            "threads",
+            type=int,
+            help="Of the arithmetic; by default all processors but one.",
+        ),
         *(
             click.option(_flag(key), f"{key}", metavar=metavar, help=text)
             for key, (metavar, text) in _TEXTS.items()
@@ -44,7 +49,7 @@ def limit_options(command: Command) -> Command:
             "--max-temperature",
             "max_temperature",
             type=float,
-            help="Degrees Celsius of processor and accelerator.",
+            help="Degrees Celsius of processor and accelerator: 80.",
         ),
         click.option(
             "--not-while",
@@ -55,7 +60,12 @@ def limit_options(command: Command) -> Command:
             help="Rest while this program runs; may be given more than once.",
         ),
         click.option("--niceness", "niceness", type=int, help="0 to 19; 10 by default."),
-        click.option("--io", "io", type=click.Choice(["idle", "normal"]), help="Of the disk."),
+        click.option(
+            "--io",
+            "io",
+            type=click.Choice(["idle", "normal"]),
+            help="The disk is for others first (idle, the default).",
+        ),
     ]
     for option in reversed(options):
         command = option(command)

@@ -64,9 +64,14 @@ def install(
 
     if system and state_dir is not None:
         raise click.UsageError(f"a service of the system keeps its state in {SYSTEM_STATE}")
+    manager = installing.Manager(system)
+    if manager.apple and manager.system:
+        raise UserError(
+            Exit.SERVICE,
+            "launchd would run it as root, which a peer never needs: leave --system away",
+        )
     run_id = named_run(link, run_id, options)
     coordinator, state, config = _settings(run_id, state_dir, options)
-    manager = installing.Manager(system)
     wanted = Service(
         link=JoinLink(parse_endpoint(coordinator), run_id, link.invite if link else ""),
         program=installing.program(),

@@ -48,7 +48,11 @@ class Manager:
         return self.folder / name
 
     def content(self, service: Service) -> bytes:
-        return launchd.agent(service) if self.apple else systemd.unit(service).encode()
+        """Of its file; `UserError` SERVICE if a path cannot stand in it."""
+        try:
+            return launchd.agent(service) if self.apple else systemd.unit(service).encode()
+        except ValueError as error:
+            raise UserError(Exit.SERVICE, f"{error}: choose another path") from error
 
     def installed(self) -> dict[str, Path]:
         """The files that we wrote, by run."""
@@ -134,7 +138,7 @@ def write(service: Service, manager: Manager) -> list[Path]:
             written.append(service.config)
         if not service.system:
             folder = service.state_dir / "runs" / service.run_id
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(path, lambda file: file.write(manager.content(service)))
         path.chmod(0o644)
     except OSError as error:

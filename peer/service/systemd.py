@@ -118,9 +118,11 @@ def _runtime_folder(service: Service) -> str:
 
 
 def _start(service: Service) -> Iterator[str]:
-    words = [_argument(it) for it in service.command(_CREDENTIAL)]
-    # the folder of credentials is one of systemd's own words
-    yield f"ExecStart={' '.join(words)}".replace(f"@{_CREDENTIAL}", f"@%d/{_CREDENTIAL}")
+    # the folder of credentials is one of systemd's own words, and nothing else is
+    secret = f"@{_CREDENTIAL}"
+    words = (f"@%d/{_CREDENTIAL}" if it == secret else _argument(it)
+             for it in service.command(_CREDENTIAL))  # fmt: skip
+    yield f"ExecStart={' '.join(words)}"
     for variable in (
         f"TMPDIR=%t/{_runtime_folder(service)}",
         f"PEER_CONFIG={_escaped(str(service.config))}",
