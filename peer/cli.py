@@ -58,7 +58,7 @@ def main() -> None:
         code = cli(standalone_mode=False)
     except UserError as error:
         _show_trace()
-        click.echo(f"peer: {error}", err=True)
+        _say(str(error))
         code = error.code
     except click.ClickException as error:
         error.show()
@@ -67,10 +67,9 @@ def main() -> None:
         code = Exit.INTERRUPTED
     except Exception as error:
         _show_trace()
-        click.echo(
-            f"peer: this is a bug of ours ({type(error).__name__}: {error}); run again with "
-            "`peer --debug …` to see where, and tell us",
-            err=True,
+        _say(
+            f"this is a bug of ours ({type(error).__name__}: {error}); run again with "
+            "`peer --debug …` to see where, and tell us"
         )
         code = 1
     sys.exit(_as_told(int(code or 0)))
@@ -83,6 +82,13 @@ def _as_told(code: int) -> int:
     from peer.service.outcomes import left_alone
 
     return 0 if code in left_alone() else code
+
+
+def _say(text: str) -> None:
+    """One line; a coordinator's words may be in it, and a terminal must not obey them."""
+    from peer.screen.plain import one_line
+
+    click.echo(f"peer: {one_line(text)}", err=True)
 
 
 def _show_trace() -> None:

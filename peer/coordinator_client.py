@@ -179,5 +179,6 @@ class CoordinatorClient:
 
 
 def first_line(text: str) -> str:
-    """What of another side's words fits into a line."""
-    return next(iter(text.splitlines()), "")[:200]
+    """What of another side's words fits into a line, with nothing that a terminal would obey."""
+    line = next(iter(text.splitlines()), "")[:200]
+    return "".join(it if it.isprintable() else "?" for it in line)

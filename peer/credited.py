@@ -13,6 +13,7 @@ from pathlib import Path
 from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
 from peer.membership_files import load_orders
 from peer.run_metadata import RunMetadata, load_metadata, require_same_run
+from peer.screen.plain import one_line
 from swarmpb.exits import Exit, UserError
 from swarmpb.membership import RunIdentity, read_orders
 from swarmpb.receipts import read_receipt
@@ -108,7 +109,7 @@ def describe(receipts: Sequence[Receipt]) -> str:
     for it in receipts:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(it.at_ms / 1000))
         teller = f"others, {it.witnesses} witnesses" if it.observed else "this peer only"
-        why = f": {it.reason}" if it.reason else ""
+        why = f": {one_line(it.reason)}" if it.reason else ""
         numbers = f"{it.claimed_tokens:>12,}  {it.merged_tokens:>12,}"
         lines.append(f"{it.round:>8}  {when:<16}  {numbers}  {teller}{why}")
     merged = sum(it.merged_tokens for it in receipts)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from peer.runtime import running
+from peer.runtime import open_to_us, running
 
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # as in `swarmpb.spec`
 _MARKS = ("lock", "identity.key", "run.json")
@@ -30,9 +30,13 @@ def run_folder(state_dir: Path, run_id: str) -> Path:
 
 
 def run_folders(state_dir: Path) -> list[Path]:
-    """The folders of all runs, by name; links and folders of somebody else are none."""
+    """The folders of all runs, by name; links and folders of somebody else are none.
+
+    `UserError` STATE_FOLDER if they are not for this user to see.
+    """
     try:
-        entries = sorted((state_dir / "runs").iterdir())
+        with open_to_us():
+            entries = sorted((state_dir / "runs").iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [it for it in entries if is_run_folder(it)]
@@ -40,12 +44,14 @@ def run_folders(state_dir: Path) -> list[Path]:
 
 def is_run_folder(path: Path) -> bool:
     """Whether a peer of a run made this folder."""
-    return bool(RUN_NAME.fullmatch(path.name)) and not path.is_symlink() and has_marks(path)
+    with open_to_us():
+        return bool(RUN_NAME.fullmatch(path.name)) and not path.is_symlink() and has_marks(path)
 
 
 def has_marks(path: Path) -> bool:
     """Whether a folder, or what a link leads to, has what every run's folder has."""
-    return path.is_dir() and any(os.path.lexists(path / mark) for mark in _MARKS)
+    with open_to_us():
+        return path.is_dir() and any(os.path.lexists(path / mark) for mark in _MARKS)
 
 
 def running_folders(state_dir: Path) -> list[Path]:

@@ -16,9 +16,10 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from peer.config import APPLICATION
+from peer.doctor.leftovers import folders_of_killed
 from peer.limits.usage import NAME as USAGE
 from peer.local_runs import RUN_NAME, disk_bytes, has_marks, is_run_folder, run_folder
-from peer.runtime import RuntimeFolder
+from peer.runtime import RuntimeFolder, open_to_us
 from swarmpb.exits import Exit, UserError
 from swarmpb.files import UNFINISHED
 
@@ -47,7 +48,8 @@ def items_of_run(state_dir: Path, run_id: str) -> list[Item]:
 
 def run_ids(state_dir: Path) -> list[str]:
     """All runs of a state folder, those whose folder is elsewhere behind a link, too."""
-    entries = sorted((state_dir / "runs").glob("*"))
+    with open_to_us():
+        entries = sorted((state_dir / "runs").glob("*"))
     return [it.name for it in entries if RUN_NAME.fullmatch(it.name) and has_marks(it)]
 
 
@@ -63,7 +65,8 @@ def items_of_all(state_dir: Path, settings: Path, now: float) -> list[Item]:
     for path in (settings, settings.with_name(settings.name + UNFINISHED)):
         if os.path.lexists(path):
             found.append(Item(path, "settings", disk_bytes(path)))
-    for path in stale_folders(Path(tempfile.gettempdir()), now):
+    temporary = Path(tempfile.gettempdir())
+    for path in (*stale_folders(temporary, now), *folders_of_killed(temporary)):
         found.append(Item(path, "left by a process that was killed", disk_bytes(path)))
     return found
 

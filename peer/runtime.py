@@ -14,6 +14,8 @@ import secrets
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from swarmpb.exits import Exit, UserError
@@ -43,8 +45,10 @@ class RuntimeFolder:
         if the folder cannot be written.
         """
         try:
-            state_dir.mkdir(parents=True, exist_ok=True)
-            lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # others on this machine need not see with whom this one trains, and when
+            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open(state_dir / "lock", flags, 0o600)
         except OSError as error:
             raise state_folder_error(state_dir, error) from error
         try:
@@ -109,10 +113,26 @@ def _lock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def running(state_dir: Path) -> tuple[int, Path] | None:
-    """The (process id, private folder) of the process that holds `state_dir`, if one does."""
+@contextmanager
+def open_to_us() -> Iterator[None]:
+    """`UserError` STATE_FOLDER where a folder turns out to be somebody else's."""
     try:
-        with (state_dir / "lock").open("rb") as file:
+        yield
+    except PermissionError as error:
+        raise UserError(
+            Exit.STATE_FOLDER,
+            f"{error.filename} is closed to this user; if it is a service's of the system, or "
+            "somebody else's, ask with sudo, or name your own with --state-dir",
+        ) from error
+
+
+def running(state_dir: Path) -> tuple[int, Path] | None:
+    """The (process id, private folder) of the process that holds `state_dir`, if one does.
+
+    `UserError` STATE_FOLDER if that is not for this user to know.
+    """
+    try:
+        with open_to_us(), (state_dir / "lock").open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -86,6 +86,7 @@ class Connection:
 
     def _explain(self, error: Any) -> NoReturn:
         code, details = error.code(), " ".join(str(error.details()).split())[:1000]
+        details = "".join(it if it.isprintable() else "?" for it in details)
         if code in _SILENT:
             raise self._unreachable() from error
         if code is grpc.StatusCode.NOT_FOUND and _NO_PEER.search(details):

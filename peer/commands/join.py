@@ -90,7 +90,9 @@ def join(
         _start_detached(request)
         return 0
     stop = _take_part(request)
-    click.echo(f"stopped: {stop}")
+    from peer.screen.plain import one_line
+
+    click.echo(f"stopped: {one_line(stop)}")  # the run's owner may have given the reason
     end_at_once()
     return 0
 

@@ -32,7 +32,8 @@ def leave(run_id: str | None, state_dir: Path | None) -> None:
     while running(folder) is not None:
         if time.monotonic() > deadline:
             raise UserError(
-                Exit.REFUSED, f"the peer is still there after {GONE_SECONDS:.0f} s; `peer status`"
+                Exit.REFUSED,
+                f"the peer is still there after {GONE_SECONDS:.0f} s; `peer logs` says why",
             )
         time.sleep(0.05)
     click.echo("gone")

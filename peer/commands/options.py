@@ -120,7 +120,13 @@ def running_folder(state_dir: Path, run_id: str | None) -> Path:
     if len(active) > 1:
         names = ", ".join(folder.name for folder in active)
         raise UserError(Exit.NOT_RUNNING, f"several peers run here ({names}): name one with --run")
-    return active[0] if active else run_folder(state_dir, "…")
+    if not active:
+        raise UserError(
+            Exit.NOT_RUNNING,
+            f"no peer is running on {state_dir}; start one with `peer join LINK`, or with "
+            "`peer join --run ID` where it took part before (`peer runs` shows where)",
+        )
+    return active[0]
 
 
 def state_folder(state_dir: Path | None, run_id: str | None) -> Path:
@@ -162,8 +168,18 @@ def prepare(debug: bool) -> None:
     if os.environ.get(DETACHED):
         logging.getLogger().addHandler(logging.NullHandler())  # the run's log takes it all
         return
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else "%(message)s",
-        stream=sys.stderr,
+    words = logging.StreamHandler(sys.stderr)
+    words.setFormatter(
+        _OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s" if debug else "%(message)s")
     )
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[words])
+
+
+class _OneLine(logging.Formatter):
+    """Words of strangers are in messages: no terminal obeys them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging names it
+        from peer.screen.plain import one_line
+
+        record.message = one_line(record.message)
+        return super().formatMessage(record)

@@ -52,7 +52,7 @@ def purge(
     for path in services.values():
         click.echo(f"{'':8}  {path}  (service)")
     click.echo(f"{bytes_text(sum(it.bytes for it in items)):>8}  in all")
-    for line in stays(folder, config_file()):
+    for line in (*stays(folder, config_file()), *_services_of_system(run_id)):
         click.echo(f"stays: {line}")
     if dry_run:
         return
@@ -73,6 +73,19 @@ def _services(run_id: str | None) -> dict[str, Path]:
 
     found = Manager(system=False).installed()
     return {name: path for name, path in found.items() if run_id in (None, name)}
+
+
+def _services_of_system(run_id: str | None) -> list[str]:
+    """What root has installed, in lines for a person."""
+    from peer.service.description import SYSTEM_STATE
+    from peer.service.installing import Manager
+
+    return [
+        f"a service of the system: sudo peer service uninstall --system --run {name}, then "
+        f"sudo peer purge --state-dir {SYSTEM_STATE}"
+        for name in Manager(system=True).installed()
+        if run_id in (None, name)
+    ]
 
 
 def _require_nobody(folder: Path, run_ids: list[str], leave: bool) -> None:

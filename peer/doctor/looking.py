@@ -17,13 +17,13 @@ from random import Random
 
 import anyio
 import anyio.to_thread
-import psutil
 
 from peer.config import PeerConfig
 from peer.control import ask_status
 from peer.coordinator_client import CoordinatorClient, CoordinatorUnreachable
 from peer.doctor.dialling import reach_here
 from peer.doctor.findings import Findings, Machine, Swarm
+from peer.doctor.leftovers import PREFIX, folders_of_killed
 from peer.doctor.trial import NoTrial, text_here, try_training
 from peer.hardware import this_machine
 from peer.limits.disk import Disk
@@ -47,7 +47,6 @@ from swarmpb.v1 import control_pb2, membership_pb2
 
 log = logging.getLogger(__name__)
 
-_PREFIX = "murmuration-doctor-"
 MOST_PEERS = 1_000_000
 
 
@@ -83,12 +82,10 @@ async def look(question: Question, tell: Callable[[str], None]) -> Findings:
 def _own_folder() -> Iterator[Path]:
     """A private folder that goes in the end; those of killed processes go now."""
     place = Path(tempfile.gettempdir())
-    for left in place.glob(f"{_PREFIX}*"):
-        number = left.name.removeprefix(_PREFIX).partition("-")[0]
-        if number.isdigit() and not psutil.pid_exists(int(number)):
-            shutil.rmtree(left, ignore_errors=True)  # another user's stays
+    for left in folders_of_killed(place):
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(
-        prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True
+        prefix=f"{PREFIX}{os.getpid()}-", ignore_cleanup_errors=True
     ) as folder:
         yield Path(folder)
 

@@ -181,10 +181,13 @@ def _rounded(value: Any) -> Any:
 
 
 def _users() -> Iterator[str]:
-    entry = pwd.getpwuid(os.getuid())
-    for name in (getpass.getuser(), entry.pw_name, entry.pw_gecos.partition(",")[0]):
-        if name:
-            yield name
+    names = []
+    with suppress(KeyError, OSError):  # a container's user may have none
+        entry = pwd.getpwuid(os.getuid())
+        names += [entry.pw_name, entry.pw_gecos.partition(",")[0]]
+    with suppress(KeyError, OSError):
+        names.append(getpass.getuser())
+    yield from filter(None, names)
 
 
 def _hosts(config: PeerConfig, folders: list[Path]) -> Iterator[str]:

@@ -20,7 +20,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, private: boo
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + UNFINISHED)
     mode = 0o600 if private else 0o666  # less what the umask takes
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    # no link is followed: root may write into the folder of a service that is not trusted
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if private:
