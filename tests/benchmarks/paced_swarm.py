@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -224,7 +224,7 @@ def benchmark_home() -> Iterator[Home]:
 def paced_swarm(
     home: Home, runs: Sequence[RunSpec], sites: Sequence[Site] = ()
 ) -> Iterator[PacedSwarm]:
-    """A coordinator of `runs` at the last of `sites`, on loopback without any; ends with `home`."""
+    """A coordinator of `runs` at the last of `sites`, on loopback without any."""
     _register(home, runs)
     host = "0.0.0.0" if sites else "127.0.0.1"  # noqa: S104  of its own namespace
     ports = ("--grpc-port", "0", "--p2p-port", "0", "--http-port", "0")
@@ -238,7 +238,12 @@ def paced_swarm(
         preexec_fn=die_with_parent,  # before the first thread of this process
     )
     home.started.append(process)
-    yield PacedSwarm(home, Server(process), sites)
+    try:
+        yield PacedSwarm(home, Server(process), sites)
+    finally:
+        process.kill()
+        with process.stdout or nullcontext(), process.stderr or nullcontext():
+            process.wait()
 
 
 def _register(home: Home, runs: Sequence[RunSpec]) -> None:

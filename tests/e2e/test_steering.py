@@ -173,15 +173,22 @@ def test_a_signal_before_it_has_joined_leaves_nothing_behind(swarm: Swarm) -> No
 
 def test_a_closed_terminal_makes_it_leave_and_nohup_does_not(swarm: Swarm) -> None:
     anna = swarm.peers[0]
+    assert anna.leave() == 0
+    start_with_hang_ups(anna, signal.SIG_DFL)
     anna.until_it_merges()
     anna.send(signal.SIGHUP)
     assert anna.wait(LEAVE_SECONDS) == 0, "as Ctrl-C, with all that it had kept"
 
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does to the command that it starts
-    try:
-        anna.start()
-    finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    start_with_hang_ups(anna, signal.SIG_IGN)
     anna.until_it_merges()
     anna.send(signal.SIGHUP)
     anna.until_it_merges()
+
+
+def start_with_hang_ups(peer: PeerProcess, action: signal.Handlers) -> None:
+    """What a shell does to a command that it starts, and what nohup does."""
+    before = signal.signal(signal.SIGHUP, action)
+    try:
+        peer.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
