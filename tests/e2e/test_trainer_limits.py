@@ -70,7 +70,7 @@ async def use(trainer: Trainer) -> float:
 
 async def inner_steps(trainer: Trainer, more: int) -> None:
     then = (await trainer.cut()).inner_steps + more
-    while (await trainer.cut()).inner_steps < then:
+    while (await trainer.cut()).inner_steps < then:  # noqa: ASYNC110  a trainer tells no events
         await anyio.sleep(0.1)  # cuts without a pause would use up all that it is allowed
 
 
