@@ -89,7 +89,7 @@ def download_rows(small: bool) -> Iterator[Row]:
 
 def merging_rows(small: bool) -> Iterator[Row]:
     """Rounds of the demo's model with a peer that has a quarter of a megabit each way."""
-    rate, rounds = 256e3, 1 if small else 4
+    rate, rounds = 256e3, 2 if small else 4
     spec = run_of("merging", max_seconds=0.2, exchange_seconds=90, **_AT_ONCE)
     limits = ("--upload", "256kbit/s", "--download", "256kbit/s")
     with limited_swarm(spec, 1_060_000, limits) as (_, swarm, peers):
