@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -242,8 +242,10 @@ def paced_swarm(
         yield PacedSwarm(home, Server(process), sites)
     finally:
         process.kill()
-        with process.stdout or nullcontext(), process.stderr or nullcontext():
-            process.wait()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:  # a test may have read it to its end
+                stream.close()
 
 
 def _register(home: Home, runs: Sequence[RunSpec]) -> None:
