@@ -74,16 +74,17 @@ def measured(spec: RunSpec, pauses: int) -> tuple[str, list[Pause]]:
         tempfile.TemporaryDirectory(prefix="mb-") as folder,
         home_in(Path(folder)) as home,
         serving(home) as server,
-        peers_of(home, server, spec, "one", "two") as (one, two),
     ):
-        one.start()
-        two.start()
-        seen = []
-        for _ in range(pauses):
-            before = tokens_of(one)
-            wait(lambda before=before: tokens_of(one) > before and steps_of(one) > 0)  # type: ignore[misc]  # a default binds the loop's variable
-            seen.append(pause(one))
-        return spec.run_id, seen
+        with peers_of(home, server, spec, "one", "two") as (one, two):
+            one.start()
+            two.start()
+            seen = []
+            for _ in range(pauses):
+                before = tokens_of(one)
+                wait(lambda before=before: tokens_of(one) > before and steps_of(one) > 0)  # type: ignore[misc]  # a default binds the loop's variable
+                seen.append(pause(one))
+        server.stop()
+    return spec.run_id, seen
 
 
 def pause(peer: PeerProcess) -> Pause:
