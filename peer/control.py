@@ -6,13 +6,16 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import grpc
 
 from peer.runtime import running
 from swarmpb.exits import Exit, UserError
 from swarmpb.v1 import control_pb2, control_pb2_grpc
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
 
 _SOCKET = "control.sock"
 _ANSWER_SECONDS = 5.0
@@ -144,43 +147,39 @@ def control_of(state_dir: Path) -> Iterator[control_pb2_grpc.ControlStub]:
 
 def ask_status(state_dir: Path) -> control_pb2.StatusReply:
     """The status of the peer that runs on a run's folder; `UserError` as `control_of`."""
-    with control_of(state_dir) as control:
-        return control.Status(
-            control_pb2.StatusRequest(), timeout=_ANSWER_SECONDS, wait_for_ready=True
-        )
+    return _ask(state_dir, lambda it: it.Status, control_pb2.StatusRequest())
 
 
 def reload(state_dir: Path) -> control_pb2.ReloadReply:
     """Have the peer on a run's folder read its settings again; `UserError` as `control_of`."""
-    with control_of(state_dir) as control:
-        return control.Reload(
-            control_pb2.ReloadRequest(), timeout=_ANSWER_SECONDS, wait_for_ready=True
-        )
+    return _ask(state_dir, lambda it: it.Reload, control_pb2.ReloadRequest())
 
 
 def pause(state_dir: Path, seconds: float) -> str:
     """Have it pause; seconds: 0 until resumed. Its answer; `UserError` as `control_of`."""
-    with control_of(state_dir) as control:
-        request = control_pb2.PauseRequest(seconds=seconds)
-        return control.Pause(request, timeout=_ANSWER_SECONDS, wait_for_ready=True).words
+    return _ask(state_dir, lambda it: it.Pause, control_pb2.PauseRequest(seconds=seconds)).words
 
 
 def resume(state_dir: Path) -> str:
     """End its pause. Its answer; `UserError` as `control_of`."""
-    with control_of(state_dir) as control:
-        request = control_pb2.ResumeRequest()
-        return control.Resume(request, timeout=_ANSWER_SECONDS, wait_for_ready=True).words
+    return _ask(state_dir, lambda it: it.Resume, control_pb2.ResumeRequest()).words
 
 
 def finish(state_dir: Path, within_seconds: float) -> str:
     """Have it leave after a round. Its answer; `UserError` as `control_of`."""
-    with control_of(state_dir) as control:
-        request = control_pb2.FinishRequest(within_seconds=within_seconds)
-        return control.Finish(request, timeout=_ANSWER_SECONDS, wait_for_ready=True).words
+    request = control_pb2.FinishRequest(within_seconds=within_seconds)
+    return _ask(state_dir, lambda it: it.Finish, request).words
 
 
 def leave(state_dir: Path) -> str:
     """Have it leave. Its answer; `UserError` as `control_of`."""
+    return _ask(state_dir, lambda it: it.Leave, control_pb2.LeaveRequest()).words
+
+
+def _ask(
+    state_dir: Path,
+    call: Callable[[control_pb2_grpc.ControlStub], grpc.UnaryUnaryMultiCallable[Request, Reply]],
+    request: Request,
+) -> Reply:
     with control_of(state_dir) as control:
-        request = control_pb2.LeaveRequest()
-        return control.Leave(request, timeout=_ANSWER_SECONDS, wait_for_ready=True).words
+        return call(control)(request, timeout=_ANSWER_SECONDS, wait_for_ready=True)

@@ -12,9 +12,12 @@ import click
 from peer.commands.limits import by_key, limit_options
 from peer.commands.options import (
     coordinator_option,
+    device_option,
+    host_option,
     json_option,
     link_argument,
     named_run,
+    p2p_port_option,
     prepare,
     run_of_link_option,
     state_dir_option,
@@ -32,9 +35,9 @@ if TYPE_CHECKING:
 @run_of_link_option
 @coordinator_option
 @state_dir_option
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train.")
-@click.option("--host", help="Address to listen on for other peers.")
-@click.option("--p2p-port", type=int, help="Port to listen on for other peers; 0: a free one.")
+@device_option
+@host_option
+@p2p_port_option
 @limit_options
 @json_option
 @click.pass_obj

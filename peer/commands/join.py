@@ -11,8 +11,11 @@ import click
 from peer.commands.limits import by_key, limit_options
 from peer.commands.options import (
     coordinator_option,
+    device_option,
+    host_option,
     link_argument,
     named_run,
+    p2p_port_option,
     prepare,
     run_of_link_option,
     state_dir_option,
@@ -31,9 +34,9 @@ if TYPE_CHECKING:
 @coordinator_option
 @state_dir_option
 @click.option("--name", help="Pseudonym on the dashboard.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train.")
-@click.option("--host", help="Address to listen on for other peers.")
-@click.option("--p2p-port", type=int, help="Port to listen on for other peers; 0: a free one.")
+@device_option
+@host_option
+@p2p_port_option
 @click.option(
     "--export",
     type=click.Path(path_type=Path, file_okay=False),

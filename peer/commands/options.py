@@ -92,6 +92,13 @@ run_of_link_option = click.option(
 coordinator_option = click.option(
     "--coordinator", metavar="HOST:PORT", help="The run's coordinator, without a link."
 )
+device_option = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train."
+)
+host_option = click.option("--host", help="Address to listen on for other peers.")
+p2p_port_option = click.option(
+    "--p2p-port", type=int, help="Port to listen on for other peers; 0: a free one."
+)
 link_argument = click.argument("link", metavar="[LINK]", required=False, callback=join_link)
 json_option = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
